@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tvm_kp.report import decision_table, footprint_table, profile_table, time_table
+
+
+def test_decisions_done_and_declined(decisions):
+    table = decision_table(decisions)
+    done, declined = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    assert done["W"] == "472×128"
+    assert done["factors"] == "4 × (2×16) ⊗ (59×8)"
+    assert done["error"] == "1.5e-08"
+    assert (done["MACs"], done["MACs after"]) == (60416, 4800)
+    assert (declined["factors"], declined["error"]) == ("–", "–")
+    assert declined["reason"] == "no structure within 1e-6"
+
+
+def test_one_block_is_not_counted(decisions):
+    table = decision_table([replace(decisions[0], blocks=1)])
+    assert table.rows[0][3] == "(2×16) ⊗ (59×8)"
+
+
+def test_no_decisions_are_said():
+    assert "No operator" in decision_table([]).note
+
+
+def test_footprint_adds_up(compiled):
+    rows = footprint_table(compiled.model, compiled.footprint).rows
+    for memory in ("flash", "RAM"):
+        parts = {what: size for where, what, size in rows if where == memory}
+        assert parts.pop("all") == sum(parts.values())
+
+
+def test_times(result):
+    table = time_table("mps2-an386", result)
+    assert table.rows == (("instructions", 2, 392_000, 392_000, 391_000, 393_000, 1_000),)
+    assert "not cycles" in table.note
+    host = time_table("host", replace(result, instructions=(), seconds=(0.001, 0.003)))
+    assert host.rows[0][:4] == ("milliseconds", 2, 2.0, 2.0)
+    assert host.note == ""
+
+
+def test_profile_is_largest_first(result):
+    table = profile_table("mps2-an386", result)
+    assert [row[0] for row in table.rows] == ["cell", "head"]
+    assert table.rows[0][3] == "99.2%"
+
+
+def test_profile_of_what_counts_nothing(result):
+    table = profile_table("host", replace(result, instructions=(), operators=()))
+    assert table.rows == ()
+    assert "emulated board" in table.note

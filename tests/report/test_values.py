@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from tvm_kp.report import compile_json, run_json
+
+
+def test_compile_keys(compiled):
+    value = json.loads(json.dumps(compile_json(compiled)))
+    assert set(value) == {
+        *("model", "target", "decisions", "flash_bytes", "ram_bytes", "code_bytes"),
+        *("weights_bytes", "workspace_bytes", "stages"),
+    }
+    assert set(value["decisions"][0]) >= {
+        *("operator", "shape", "structure", "factors", "error", "macs_before", "macs_after"),
+        *("bytes_before", "bytes_after", "reason"),
+    }
+    assert value["decisions"][0]["shape"] == [472, 128]
+    assert value["flash_bytes"] == value["code_bytes"] + value["weights_bytes"]
+    assert value["stages"] == {"import": 2.5, "emit": 0.25}
+
+
+def test_run_on_a_board(result):
+    assert run_json("mps2-an386", result) == {
+        "target": "mps2-an386",
+        "inferences": 2,
+        "instructions": 392_000,
+        "seconds": None,
+        "operators": [
+            {"name": "head", "calls": 1, "instructions": 2_000},
+            {"name": "cell", "calls": 25, "instructions": 389_000},
+        ],
+    }
+
+
+def test_run_on_the_host(result):
+    value = run_json(
+        "host", replace(result, instructions=(), seconds=(0.5, 0.1, 0.2), operators=())
+    )
+    assert (value["inferences"], value["instructions"], value["seconds"]) == (3, None, 0.2)
+    assert value["operators"] == []

@@ -1,0 +1,128 @@
+"""The frozen values that pass between stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a compiled model; ``name`` is the field of the C struct."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was found in one dense operator, and what was done with it.
+
+    ``shape`` is rows x columns of W; ``factors`` holds (m1, n1), (m2, n2) of A and B, one pair
+    for every one of the ``blocks`` equal row blocks (the gates); ``error`` is the relative
+    Frobenius error of the structure; bytes are those of the weights without bias.
+    """
+
+    function: str
+    operator: str
+    shape: tuple[int, int]
+    structure: str
+    reason: str
+    macs_before: int
+    macs_after: int
+    bytes_before: int
+    bytes_after: int
+    blocks: int = 1
+    factors: tuple[tuple[int, int], ...] = ()
+    order: str = ""
+    error: float = 0.0
+
+    @staticmethod
+    def from_dict(entry: Mapping[str, Any]) -> Decision:
+        """The decision that ``dataclasses.asdict`` and JSON made ``entry`` of."""
+        shape = tuple(entry["shape"])
+        factors = tuple(tuple(factor) for factor in entry["factors"])
+        return Decision(**{**entry, "shape": shape, "factors": factors})
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One C function of a compiled model; its place in ``Model.operators`` is its profile id."""
+
+    name: str
+    workspace_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A compiled network: plain C and everything known about it without running it."""
+
+    name: str
+    target: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    header: str
+    sources: Mapping[str, str]
+    operators: tuple[Operator, ...]
+    workspace_bytes: int
+    constants_bytes: int
+    decisions: tuple[Decision, ...] = ()
+    relax: str = ""
+    params: bytes = b""
+
+    @property
+    def header_name(self) -> str:
+        return f"tvmgen_{self.name}.h"
+
+    @property
+    def io_bytes(self) -> int:
+        return sum(t.nbytes for t in (*self.inputs, *self.outputs))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of a model as its target's compiler made it, without harness.
+
+    ``code`` includes the tables and helpers that were not in ``constants_bytes``; ``sections``
+    is the table shown when something does not fit: (what, bytes), largest first.
+    """
+
+    code_bytes: int
+    weights_bytes: int
+    ram_bytes: int
+    sections: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def flash_bytes(self) -> int:
+        return self.code_bytes + self.weights_bytes
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """Instructions of one operator, summed over its ``calls`` in one inference (median)."""
+
+    name: str
+    calls: int
+    instructions: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outputs with a leading axis over the inferences, and what was measured.
+
+    ``instructions`` is per inference and only set by an emulator; ``seconds`` only by the host.
+    """
+
+    outputs: Mapping[str, np.ndarray]
+    instructions: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
+    operators: tuple[OperatorCount, ...] = field(default=())

@@ -1,0 +1,39 @@
+"""The metal side: projects, toolchains, and running a model on a board or on the host."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tvm_kp.artifacts import Model, RunResult
+from tvm_kp.board.project import Project, build, create
+from tvm_kp.board.records import as_records
+from tvm_kp.board.toolchain import check_fit, footprint
+from tvm_kp.board.toolchain import find as find_compiler
+from tvm_kp.target import Target
+
+__all__ = ["Project", "as_records", "build", "check_fit", "create", "find_compiler", "footprint", "run"]
+
+
+def run(
+    model: Model,
+    target: Target,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    repeat: int = 1,
+    profile: bool = False,
+    timeout_s: float | None = None,
+) -> RunResult:
+    """Build ``model`` for ``target`` in a temporary project and run it on every inference.
+
+    ``inputs`` is what `as_records` takes, run ``repeat`` times; see `Project.run`. With ``profile`` the operators are counted one by one,
+    on a build of their own. ``timeout_s`` (default: the target's) bounds each run of an emulator.
+
+    Raises InputError, MissingToolError, BuildError, FitError, RunError.
+    """
+    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+        project = create(model, target, Path(folder) / "project")
+        return project.run(inputs, repeat=repeat, profile=profile, timeout_s=timeout_s)

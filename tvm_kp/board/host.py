@@ -1,0 +1,68 @@
+"""Running a model on this computer: its C as a shared library, called in process."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tvm_kp.artifacts import Model, RunResult
+from tvm_kp.errors import RunError
+from tvm_kp.target import Target
+
+
+def run(
+    build: Callable[[bool], Path],
+    model: Model,
+    target: Target,
+    records: Mapping[str, np.ndarray],
+    profile: bool,
+    timeout_s: float,
+) -> RunResult:
+    """Run the library that ``build`` makes on every record; seconds are of the calls alone.
+
+    Nothing is counted here, so ``profile`` adds nothing; nor can a call in this process be
+    ended, so ``timeout_s`` bounds nothing. Raises RunError if the model says that it failed.
+    """
+    library = _load(build(False))
+    ins = [_view(library.kp_host_input(i), t.nbytes) for i, t in enumerate(model.inputs)]
+    outs = [_view(library.kp_host_output(i), t.nbytes) for i, t in enumerate(model.outputs)]
+    count = len(next(iter(records.values())))
+    outputs = {t.name: np.empty((count, *t.shape), t.dtype) for t in model.outputs}
+    seconds = []
+    for index in range(count):
+        for buffer, array in zip(ins, records.values(), strict=True):
+            buffer[:] = np.frombuffer(array[index].tobytes(), np.uint8)
+        begin = time.perf_counter()
+        status = library.kp_host_run()
+        seconds.append(time.perf_counter() - begin)
+        if status != 0:
+            raise RunError(f"model {model.name} answered {status} to inference {index}")
+        for buffer, array, spec in zip(outs, outputs.values(), model.outputs, strict=True):
+            array[index] = buffer.view(spec.dtype).reshape(spec.shape)
+    return RunResult(outputs, seconds=tuple(seconds))
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    """The library at ``path``, loaded from a copy whose name no other load has had.
+
+    The loader knows libraries by name: at an old name it may answer with an old one.
+    """
+    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+        copy = shutil.copy2(path, Path(folder) / path.name)
+        library = ctypes.CDLL(str(copy))
+    for name in ("kp_host_input", "kp_host_output"):
+        getattr(library, name).restype = ctypes.c_void_p
+        getattr(library, name).argtypes = (ctypes.c_int32,)
+    library.kp_host_run.restype = ctypes.c_int32
+    return library
+
+
+def _view(address: int, nbytes: int) -> np.ndarray:
+    """The bytes at ``address`` as an array that shares them."""
+    return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))

@@ -1,0 +1,53 @@
+#include "measure.h"
+
+#ifndef KP_TICKS_PER_INSTRUCTION
+#error "define KP_TICKS_PER_INSTRUCTION as the target has it"
+#endif
+
+#define SYST_CSR (*(volatile uint32_t *)0xE000E010u)
+#define SYST_RVR (*(volatile uint32_t *)0xE000E014u)
+#define SYST_CVR (*(volatile uint32_t *)0xE000E018u)
+enum { COUNTER_BITS = 24, COUNTER_MASK = 0xFFFFFF };
+enum { CSR_ENABLE_INTERRUPT_CPU_CLOCK = 7 };
+enum { HANDLER_INSTRUCTIONS = 5 };
+
+static volatile uint32_t wraps __asm("kp_wraps") __attribute__((used));
+static uint64_t empty;
+
+/* In assembly, so that its instructions are known: they are taken off every count. */
+void SysTick_Handler(void) __attribute__((naked));
+void SysTick_Handler(void) {
+  __asm volatile(
+      "ldr r0, =kp_wraps\n\t"
+      "ldr r1, [r0]\n\t"
+      "adds r1, #1\n\t"
+      "str r1, [r0]\n\t"
+      "bx lr\n\t"
+      ".ltorg");
+}
+
+void kp_measure_init(void) {
+  SYST_RVR = COUNTER_MASK;
+  SYST_CSR = CSR_ENABLE_INTERRUPT_CPU_CLOCK;
+  empty = 0;
+  kp_measure_begin();
+  empty = kp_measure_end();
+}
+
+/* Writing the counter also sets its phase, so equal code always gives equal ticks. */
+void kp_measure_begin(void) {
+  SYST_CVR = 0;
+  wraps = 0;
+}
+
+uint64_t kp_measure_end(void) {
+  uint32_t seen, value;
+  do { /* again if the counter wrapped between the two reads */
+    seen = wraps;
+    value = SYST_CVR;
+  } while (seen != wraps);
+  /* It counts down, and the wrap is seen when it arrives at 0. */
+  const uint64_t ticks = ((uint64_t)seen << COUNTER_BITS) + ((0u - value) & COUNTER_MASK);
+  const uint64_t all = (uint64_t)((double)ticks / KP_TICKS_PER_INSTRUCTION + 0.5);
+  return all - (uint64_t)seen * HANDLER_INSTRUCTIONS - empty;
+}

@@ -1,0 +1,170 @@
+"""Compiling and linking with a target's toolchain, and the bytes that come of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tvm_kp.artifacts import Footprint, Model
+from tvm_kp.errors import BuildError, FitError, MissingToolError
+from tvm_kp.target import Target
+
+# The same arithmetic wherever a target has it: a product and a sum may be one instruction.
+COMMON_CFLAGS = ("-std=c99", "-O3", "-ffunction-sections", "-fdata-sections", "-ffp-contract=fast")
+MODEL_CFLAGS = ("-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Werror")
+LDLIBS = ("-lm",)
+
+_FLASH = (".text", ".rodata", ".ARM.ex", ".data")
+_RAM = (".data", ".bss", ".noinit")
+_SHOWN = 12
+
+
+def find(target: Target, tool: str = "gcc") -> Path:
+    """The program ``tool`` of the target's toolchain; MissingToolError if it is not installed."""
+    name = target.toolchain.prefix + tool
+    found = shutil.which(name)
+    if found is None:
+        raise MissingToolError(
+            f"{name} is not installed, {target.name} needs it; type: {target.toolchain.install}"
+        )
+    return Path(found)
+
+
+def cflags(target: Target) -> tuple[str, ...]:
+    """What everything for ``target`` is compiled with."""
+    return (*COMMON_CFLAGS, *target.toolchain.cflags)
+
+
+def compile_objects(
+    sources: Iterable[Path], target: Target, out_dir: Path, extra_flags: Sequence[str] = ()
+) -> list[Path]:
+    """Compile each source into ``out_dir``; the objects, in order. Raises BuildError."""
+    compiler = find(target)
+
+    def compile_one(item: tuple[int, Path]) -> Path:
+        index, source = item
+        # Sources of two folders may share a name.
+        result = out_dir / f"{index}_{source.stem}.o"
+        command = [*cflags(target), *extra_flags, "-c", str(source), "-o", str(result)]
+        _run(compiler, command, target, source.name)
+        return result
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, enumerate(sources)))
+
+
+def link(objects: Sequence[Path], target: Target, image: Path, flags: Sequence[str]) -> None:
+    """Link ``objects`` into ``image``. Raises BuildError, or FitError if a memory is too small."""
+    command = [*cflags(target), *map(str, objects), *flags, *LDLIBS, "-o", str(image)]
+    _run(find(target), command, target, image.name)
+
+
+def footprint(model: Model, target: Target) -> Footprint:
+    """The bytes of ``model`` compiled for ``target``, without harness but with what it pulls in.
+
+    An image is linked whose only root is the model's entry; nothing unused is counted.
+    """
+    find(target)
+    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
+        folder = Path(name)
+        sources = write_sources(model, folder)
+        flags = (*MODEL_CFLAGS, "-I", str(folder))
+        objects = compile_objects(sources, target, folder / "objects", flags)
+        image = folder / "model.elf"
+        entry = f"-Wl,--gc-sections,-e,tvmgen_{model.name}_run"
+        link(objects, target, image, ("-nostartfiles", entry))
+        sections = _sections(image, target)
+        symbols = _symbols(image, target)
+    flash = sum(size for name, size in sections if name.startswith(_FLASH))
+    ram = sum(size for name, size in sections if name.startswith(_RAM))
+    tensors = [(f"{t.name} (input or output, ram)", t.nbytes) for t in model.inputs + model.outputs]
+    return Footprint(
+        code_bytes=flash - model.constants_bytes,
+        weights_bytes=model.constants_bytes,
+        ram_bytes=ram + model.io_bytes,
+        sections=tuple(sorted([*symbols, *tensors], key=lambda row: -row[1])),
+    )
+
+
+def constants_memory(constants_bytes: int, target: Target) -> str:
+    """The memory in which a model's constants lie: flash, unless they would crowd out the code
+    there and the target has a memory for them."""
+    crowded = constants_bytes > target.memories["flash"].length // 2
+    return "constants" if crowded and "constants" in target.memories else "flash"
+
+
+def check_fit(footprint: Footprint, target: Target) -> None:
+    """Raises FitError, with the table of what takes the room, if a memory is too small."""
+    if "flash" not in target.memories:
+        return
+    needs = {"flash": footprint.code_bytes, "ram": footprint.ram_bytes}
+    place = constants_memory(footprint.weights_bytes, target)
+    needs[place] = needs.get(place, 0) + footprint.weights_bytes
+    over = [
+        f"{name} {need} of {target.memories[name].length} bytes"
+        for name, need in needs.items()
+        if need > target.memories[name].length
+    ]
+    if over:
+        rows = (f"  {size:>10}  {what}" for what, size in footprint.sections[:_SHOWN])
+        table = "\n".join(["what takes the room (bytes):", *rows])
+        raise FitError(
+            f"the model does not fit {target.name}: {', '.join(over)}; "
+            f"compress it or choose a larger board; {table}"
+        )
+
+
+def write_sources(model: Model, folder: Path) -> list[Path]:
+    """Write the model's header and sources into ``folder``; the paths of the sources."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / model.header_name).write_text(model.header, encoding="utf-8")
+    paths = [folder / name for name in model.sources]
+    for path, text in zip(paths, model.sources.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths
+
+
+def _sections(image: Path, target: Target) -> list[tuple[str, int]]:
+    """Name and bytes of every section of ``image``."""
+    lines = _run(find(target, "size"), ["-A", "-d", str(image)], target, image.name).splitlines()
+    rows = (line.split() for line in lines)
+    return [(r[0], int(r[1])) for r in rows if len(r) == 3 and r[0].startswith(".")]
+
+
+def _symbols(image: Path, target: Target) -> list[tuple[str, int]]:
+    """Label and bytes of every function and object in ``image``."""
+    text = _run(find(target, "nm"), ["-S", str(image)], target, image.name)
+    rows = [r for r in map(str.split, text.splitlines()) if len(r) == 4 and r[2] in "bBdDrRtTwW"]
+    # One row an address: a library function may have several names.
+    named = {address: (name, kind, int(size, 16)) for address, size, kind, name in rows}
+    return [(f"{n} ({'ram' if k in 'bBdD' else 'flash'})", size) for n, k, size in named.values()]
+
+
+def _run(tool: Path, arguments: Sequence[str], target: Target, what: str) -> str:
+    """Standard output of a tool; its complaint as an error in one line."""
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return done.stdout
+    text = done.stderr
+    if missing := re.search(r"fatal error: (\w+\.h): No such file|cannot find (-l[mc])\b", text):
+        name = missing[1] or missing[2]
+        if name.startswith("-l") or name in ("stdint.h", "string.h", "math.h"):
+            install = target.toolchain.install
+            raise MissingToolError(
+                f"the C library of {tool.name} ({name}) is missing; type: {install}"
+            )
+    if full := re.search(r"region `(\w+)' overflowed by (\d+) bytes", text):
+        memory, over = full.groups()
+        raise FitError(
+            f"{what} does not fit {target.name}: {memory} lacks {over} bytes; "
+            "compress the model or choose a larger board"
+        )
+    first = next((line for line in text.splitlines() if "error" in line), text.strip()[:200])
+    raise BuildError(f"{tool.name} refused {what}: {first.strip()}")

@@ -1,0 +1,1 @@
+"""Text: main lowered, memory planned, C, header and archive printed."""

@@ -1,0 +1,223 @@
+"""A planned program -> the C sources and the header of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from tvm import tirx
+
+from tvm_kp.c.expressions import C_TYPES, float_literal
+from tvm_kp.c.functions import FunctionPrinter, c_name
+from tvm_kp.c.program import Buffer, Call, Program
+from tvm_kp.c.support import helpers
+from tvm_kp.c.tir_main import TirMain
+
+_PER_LINE = 12  # numbers in a line of a table
+
+
+@dataclass(frozen=True)
+class Emission:
+    """Everything that the C of a model is made of; ``title`` is the text of its front matter."""
+
+    name: str
+    title: str
+    program: Program
+    main: TirMain
+    operators: Mapping[str, tirx.PrimFunc]
+    offsets: Mapping[Buffer, int]
+    workspace_bytes: int
+    alignment: int
+
+    def symbol(self, name: str) -> str:
+        return c_name(f"tvmgen_{self.name}_{name}")
+
+    def macro(self, name: str) -> str:
+        return self.symbol(name).upper()
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The operators in the order in which main first calls them: their profile ids."""
+        calls = (s.function for s, _ in self.program.flat() if isinstance(s, Call))
+        return tuple(dict.fromkeys(calls))
+
+    @cached_property
+    def printers(self) -> dict[str, FunctionPrinter]:
+        return {name: FunctionPrinter(self.operators[name]) for name in self.order}
+
+    @cached_property
+    def aliased(self) -> dict[str, set[int]]:
+        """For each operator the parameters that share memory with another in some call."""
+        found: dict[str, set[int]] = {name: set() for name in self.order}
+        for call, _ in self.program.flat():
+            if isinstance(call, Call):
+                views = (*call.inputs, *call.outputs)
+                for a in range(len(views)):
+                    for b in range(max(a + 1, len(call.inputs)), len(views)):
+                        if views[a].overlaps(views[b]):
+                            found[call.function] |= {a, b}
+        return found
+
+    def prototype(self, name: str) -> str:
+        return f"void {self.symbol(name)}({self.printers[name].parameters(self.aliased[name])})"
+
+
+def emit(emission: Emission) -> dict[str, str]:
+    """The sources by file name: ``<mod>_lib0.c`` (entry, main, weights), ``<mod>_lib1.c``."""
+    return {
+        f"{emission.name}_lib0.c": "\n".join(_entry_file(emission)) + "\n",
+        f"{emission.name}_lib1.c": "\n".join(_operator_file(emission)) + "\n",
+    }
+
+
+def _operator_file(emission: Emission) -> Iterator[str]:
+    bodies = {name: printer.body() for name, printer in emission.printers.items()}
+    used = set().union(*(p.helpers for p in emission.printers.values()))
+    yield f"/* {emission.title}\n * The operators. */"
+    yield "#include <stdint.h>"
+    if any(p.libm for p in emission.printers.values()):
+        yield "#include <math.h>"
+    yield ""
+    yield helpers(used)
+    for name in emission.order:
+        prototype = emission.prototype(name)
+        yield f"{prototype};\n\n{prototype} {{"
+        yield from bodies[name]
+        yield "}\n"
+
+
+def _entry_file(emission: Emission) -> Iterator[str]:
+    yield f"/* {emission.title}\n * The entry, the main function and the weights. */"
+    yield f'#include "tvmgen_{emission.name}.h"\n'
+    yield "#include <string.h>\n"
+    yield from _profile_hooks()
+    for name in emission.order:
+        yield f"{emission.prototype(name)};"
+    yield ""
+    yield from _constants(emission)
+    yield from _workspace(emission)
+    yield from _main(emission)
+    yield from _entry(emission)
+
+
+def _profile_hooks() -> Iterator[str]:
+    yield "#ifdef TVMGEN_PROFILE  // the harness measures between these calls"
+    yield "void tvmgen_profile_begin(int32_t op);"
+    yield "void tvmgen_profile_end(int32_t op);"
+    yield "#else"
+    yield "#define tvmgen_profile_begin(op) ((void)(op))"
+    yield "#define tvmgen_profile_end(op) ((void)(op))"
+    yield "#endif\n"
+
+
+def _constants(emission: Emission) -> Iterator[str]:
+    constants = [b for b in emission.main.buffers if b.kind == "constant"]
+    if not constants:
+        return
+    yield "static const struct {"
+    for buffer in constants:
+        aligned = f"__attribute__((aligned({emission.alignment})))"
+        yield f"  {C_TYPES[buffer.dtype]} {buffer.name}[{_elements(buffer)}] {aligned};"
+    yield '} global_const_workspace __attribute__((section(".rodata.tvm"))) = {'
+    for buffer in constants:
+        yield f"  .{buffer.name} = {{  // {' x '.join(map(str, buffer.shape))}"
+        literals = _literals(np.asarray(buffer.value))
+        for start in range(0, len(literals), _PER_LINE):
+            yield f"    {', '.join(literals[start : start + _PER_LINE])},"
+        yield "  },"
+    yield "};\n"
+
+
+def _literals(array: np.ndarray) -> list[str]:
+    flat = array.ravel()
+    if flat.dtype == np.float32:
+        return [float_literal(value) for value in flat]
+    return [str(int(value)) for value in flat]
+
+
+def _workspace(emission: Emission) -> Iterator[str]:
+    if emission.workspace_bytes:
+        size = emission.macro("workspace_size")
+        section = 'section(".bss.noinit.tvm")'
+        yield f"static uint8_t global_workspace[{size}]"
+        yield f"    __attribute__(({section}, aligned({emission.alignment})));\n"
+
+
+def _main(emission: Emission) -> Iterator[str]:
+    """The main function: pointers into workspace and constants, then the calls."""
+    buffers = emission.main.buffers
+    names = dict(zip(emission.main.function.params, (b.name for b in buffers), strict=True))
+    printer = FunctionPrinter(emission.main.function, names)
+    io = [b for b in buffers if b.kind in ("input", "output")]
+    params = ", ".join(f"{_pointer(b, b.kind == 'input')}{b.name}" for b in io)
+    yield f"static int32_t {emission.symbol('__tvm_main__')}({params}) {{"
+    for buffer in buffers:
+        if buffer.kind == "workspace":
+            place = f"(void *)&global_workspace[{emission.offsets[buffer]}]"
+            yield f"  {_pointer(buffer, False)}const {buffer.name} = {place};"
+        elif buffer.kind == "constant":
+            place = f"global_const_workspace.{buffer.name}"
+            yield f"  {_pointer(buffer, True)}const {buffer.name} = {place};"
+    for line in printer.body():
+        yield from _profiled(line, emission)
+    yield "  return 0;\n}\n"
+
+
+def _profiled(line: str, emission: Emission) -> Iterator[str]:
+    called, indent = line.strip().split("(")[0], line[: len(line) - len(line.lstrip())]
+    if called not in emission.order:
+        yield line
+        return
+    index = emission.order.index(called)
+    yield f"{indent}tvmgen_profile_begin({index});"
+    yield f"{indent}{emission.symbol(called)}{line.strip()[len(called) :]}"
+    yield f"{indent}tvmgen_profile_end({index});"
+
+
+def _entry(emission: Emission) -> Iterator[str]:
+    prefix = f"struct tvmgen_{emission.name}"
+    yield f"int32_t {emission.symbol('run')}({prefix}_inputs* inputs, {prefix}_outputs* outputs) {{"
+    fields = [f"inputs->{b.name}" for b in emission.program.inputs]
+    fields += [f"outputs->{b.name}" for b in emission.program.outputs]
+    yield f"  return {emission.symbol('__tvm_main__')}({', '.join(fields)});"
+    yield "}"
+
+
+def emit_header(emission: Emission) -> str:
+    """``tvmgen_<mod>.h``, for C99 and C++."""
+    guard = c_name(f"TVMGEN_{emission.name}_H_").upper()
+    lines = [f"/* {emission.title} */", f"#ifndef {guard}\n#define {guard}\n"]
+    lines += ["#include <stdint.h>\n", '#ifdef __cplusplus\nextern "C" {\n#endif\n']
+    program = emission.program
+    for buffer in (*program.inputs, *program.outputs):
+        macro = emission.macro(f"{buffer.name}_size")
+        lines += [f"/*! \\brief {_describe(buffer)}, bytes. */", f"#define {macro} {buffer.nbytes}"]
+    lines += ["/*! \\brief Working memory, bytes; it is allocated by the model itself. */"]
+    lines += [f"#define {emission.macro('workspace_size')} {emission.workspace_bytes}"]
+    lines += ["/*! \\brief Number of operators that a profile build reports. */"]
+    lines += [f"#define {emission.macro('operator_count')} {len(emission.order)}\n"]
+    for kind, buffers in (("inputs", program.inputs), ("outputs", program.outputs)):
+        lines += [f"/*! \\brief Pointers to the {kind}. */"]
+        lines += [f"struct tvmgen_{emission.name}_{kind} {{"]
+        lines += [f"  void* {buffer.name};  // {_describe(buffer)}" for buffer in buffers]
+        lines += ["};\n"]
+    prefix = f"struct tvmgen_{emission.name}"
+    run = emission.symbol("run")
+    lines += ["/*! \\brief One inference; 0 on success. */"]
+    lines += [f"int32_t {run}({prefix}_inputs* inputs, {prefix}_outputs* outputs);\n"]
+    lines += ["#ifdef __cplusplus\n}\n#endif\n", f"#endif  // {guard}"]
+    return "\n".join(lines) + "\n"
+
+
+def _describe(buffer: Buffer) -> str:
+    return f"{buffer.name}: {buffer.dtype}[{', '.join(map(str, buffer.shape))}]"
+
+
+def _pointer(buffer: Buffer, const: bool) -> str:
+    return f"{'const ' if const else ''}{C_TYPES[buffer.dtype]} *"
+
+
+def _elements(buffer: Buffer) -> int:
+    return max(1, buffer.nbytes // np.dtype(buffer.dtype).itemsize)

@@ -1,0 +1,225 @@
+"""Relax main -> ``Program``: views become offsets, recurrences loops, states stay in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
+
+Value = View | tuple["Value", ...]
+# (function, index of an input, index of an output) -> may they be the same memory?
+InPlace = Callable[[str, int, int], bool]
+
+
+def lower_main(mod: tvm.IRModule, in_place: InPlace) -> Program:
+    """The program of ``main``, whose operators are calls of PrimFuncs, views and ``kp.scan``."""
+    return _Lowering(mod, in_place).program()
+
+
+class _Lowering:
+    def __init__(self, mod: tvm.IRModule, in_place: InPlace) -> None:
+        self._mod = mod
+        self._in_place = in_place
+        self._constants: dict[GenericConst, Buffer] = {}
+        self._body: list[Call | Copy | Zero | Loop] = []
+        self._names: dict[str, int] = {}
+
+    def program(self) -> Program:
+        main = self._mod["main"]
+        inputs = tuple(
+            Buffer(self._unique(p.name), _shape(p.ty), p.ty.dtype.dtype, "input")
+            for p in main.params
+        )
+        env: dict[relax.Var, Value] = {
+            param: View(buffer, buffer.shape, buffer.dtype)
+            for param, buffer in zip(main.params, inputs, strict=True)
+        }
+        results = self._function(main, env)
+        names = [f"output{k}" for k in range(len(results))] if len(results) > 1 else ["output"]
+        outputs = [
+            self._output(name, view, inputs) for name, view in zip(names, results, strict=True)
+        ]
+        return Program(inputs, tuple(outputs), tuple(self._body))
+
+    def _output(self, name: str, view: View, inputs: Sequence[Buffer]) -> Buffer:
+        name = name + "_" if name in {buffer.name for buffer in inputs} else name
+        output = Buffer(name, view.shape, view.dtype, "output")
+        if _is_free(view):
+            view.buffer.parent = output
+        else:
+            self._body.append(Copy(view, View(output, view.shape, view.dtype)))
+        return output
+
+    def _function(self, function: relax.Function, env: dict[relax.Var, Value]) -> list[View]:
+        """Lower the bindings of ``function``; the fields of the tuple it returns."""
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                env[binding.var] = self._value(binding.value, binding.var, env)
+        result = self._operand(function.body.body, env)
+        return list(result) if isinstance(result, tuple) else [result]
+
+    def _operand(self, expr: relax.Expr, env: Mapping[relax.Var, Value]) -> Value:
+        if isinstance(expr, relax.Var):
+            return env[expr]
+        if isinstance(expr, relax.Tuple):
+            return tuple(self._operand(item, env) for item in expr.fields)
+        assert isinstance(expr, GenericConst), f"operand {expr} was not lowered"
+        return self._constant(expr)
+
+    def _value(self, expr: relax.Expr, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
+        if isinstance(expr, relax.TupleGetItem):
+            return self._operand(expr.tuple_value, env)[expr.index]
+        if not isinstance(expr, relax.Call):
+            return self._operand(expr, env)
+        name = expr.op.name
+        if name == "relax.call_tir":
+            return self._call(expr, var, env)
+        if name == "kp.scan":
+            return self._scan(expr, env)
+        operand = self._operand(expr.args[0], env)
+        if name == "relax.reshape":
+            return operand.part(0, _shape(var.ty))
+        if name == "relax.concat":
+            return self._concat(operand, var)
+        if name == "relax.split":
+            return _split(operand, var)
+        assert name == "relax.strided_slice", f"{name} was not legalized"
+        return _slice(operand, expr, var)
+
+    def _call(self, expr: relax.Call, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
+        function = expr.args[0].name_hint
+        inputs = tuple(self._operand(arg, env) for arg in expr.args[1].fields)
+        types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
+        outputs = tuple(self._new(var.name, type_) for type_ in types)
+        self._body.append(Call(function, inputs, outputs))
+        return outputs if isinstance(var.ty, relax.TupleType) else outputs[0]
+
+    def _concat(self, parts: tuple[View, ...], var: relax.Var) -> View:
+        """A part that has its buffer to itself is computed in place; the others are copied."""
+        whole = self._new("_".join(part.buffer.name for part in parts), var.ty)
+        offset = 0
+        for part in parts:
+            if _is_free(part):
+                part.buffer.parent, part.buffer.offset = whole.buffer, offset
+            else:
+                self._body.append(Copy(part, whole.part(offset, part.shape)))
+            offset += part.nbytes
+        return whole
+
+    def _scan(self, expr: relax.Call, env: Mapping[relax.Var, Value]) -> Value:
+        step = self._mod[expr.args[0]]
+        sequences, initial = (self._operand(arg, env) for arg in expr.args[1:3])
+        steps = sequences[0].shape[0]
+        states = [
+            self._new(param.name, param.ty)
+            for param in step.params[len(sequences) : len(sequences) + len(initial)]
+        ]
+        for state, start in zip(states, initial, strict=True):
+            state.buffer.carried = True
+            self._body.append(_start(state, start))
+        inputs = [_row(x) for x in sequences]
+        outer, self._body = self._body, []
+        results = self._function(step, dict(zip(step.params, [*inputs, *states], strict=True)))
+        rows, new_states = results[: -len(states)], results[len(results) - len(states) :]
+        outputs = [self._collect(row, steps) for row in rows]
+        self._update_states(states, new_states)
+        self._body, body = outer, tuple(self._body)
+        self._body.append(Loop(steps, body))
+        return (*outputs, *states)
+
+    def _collect(self, row: View, steps: int) -> View:
+        """The output sequence, whose rows are copied from the step's results."""
+        buffer = Buffer(self._unique("sequence"), (steps, *row.shape), row.dtype)
+        self._body.append(Copy(row, View(buffer, row.shape, row.dtype, 0, row.nbytes)))
+        return View(buffer, buffer.shape, row.dtype)
+
+    def _update_states(self, states: Sequence[View], new: Sequence[View]) -> None:
+        pending = []
+        for state, value in zip(states, new, strict=True):
+            if value.location() == state.location():
+                continue
+            if _is_free(value) and self._replaceable(state, value):
+                value.buffer.parent = state.buffer
+            else:
+                pending.append((state, value))
+        # A value may lie in a state that is overwritten first: such values are set aside.
+        for index, (state, value) in enumerate(pending):
+            if any(value.overlaps(other) for other in states if other is not state):
+                aside = self._new("aside", None, value)
+                self._body.append(Copy(value, aside))
+                pending[index] = (state, aside)
+        self._body += [Copy(value, state) for state, value in pending]
+
+    def _replaceable(self, state: View, value: View) -> bool:
+        """Whether the new value may be written over the old one: nobody reads that any more."""
+        writer = next(k for k, s in enumerate(self._body) if any(o is value for o in s.outputs))
+        later = self._body[writer + 1 :]
+        if any(read.overlaps(state) for s in later for read in s.inputs):
+            return False
+        statement = self._body[writer]
+        output = len(statement.inputs) + [o is value for o in statement.outputs].index(True)
+        return all(
+            self._in_place(statement.function, index, output)
+            for index, read in enumerate(statement.inputs)
+            if read.overlaps(state)
+        )
+
+    def _new(self, name: str, type_: relax.TensorType | None, like: View | None = None) -> View:
+        shape, dtype = (_shape(type_), type_.dtype.dtype) if like is None else (like.shape, like.dtype)
+        return View(Buffer(self._unique(name), shape, dtype), shape, dtype)
+
+    def _constant(self, expr: GenericConst) -> View:
+        if expr not in self._constants:
+            array = expr.value.numpy()
+            self._constants[expr] = Buffer(
+                self._unique("constant"), array.shape, str(array.dtype), "constant", value=array
+            )
+        buffer = self._constants[expr]
+        return View(buffer, buffer.shape, buffer.dtype)
+
+    def _unique(self, name: str) -> str:
+        count = self._names[name] = self._names.get(name, -1) + 1
+        return f"{name}_{count}" if count else name
+
+
+def _is_free(view: View) -> bool:
+    """Whether the buffer is only this tensor's, so that it may be placed elsewhere."""
+    return view.buffer.kind == "workspace" and view.buffer.parent is None and view.is_whole()
+
+
+def _start(state: View, start: View) -> Copy | Zero:
+    value = start.buffer.value
+    if value is not None and not np.any(value):
+        return Zero(state)
+    return Copy(start, state)
+
+
+def _row(sequence: View) -> View:
+    shape = sequence.shape[1:]
+    nbytes = math.prod(shape) * np.dtype(sequence.dtype).itemsize
+    return View(sequence.buffer, shape, sequence.dtype, sequence.offset, nbytes)
+
+
+def _split(whole: View, var: relax.Var) -> tuple[View, ...]:
+    parts, offset = [], 0
+    for type_ in var.ty.fields:
+        parts.append(whole.part(offset, _shape(type_)))
+        offset += parts[-1].nbytes
+    return tuple(parts)
+
+
+def _slice(whole: View, expr: relax.Call, var: relax.Var) -> View:
+    (axis,), (begin,) = ([int(v) for v in arg.fields] for arg in expr.args[1:3])
+    row = math.prod(whole.shape[axis + 1 :]) * np.dtype(whole.dtype).itemsize
+    begin = begin + whole.shape[axis] if begin < 0 else begin
+    return whole.part(begin * row, _shape(var.ty))
+
+
+def _shape(type_: relax.TensorType) -> tuple[int, ...]:
+    return tuple(int(size) for size in type_.shape)

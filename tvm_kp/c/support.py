@@ -1,0 +1,105 @@
+"""C helpers that emitted code may call; only those that are used are emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# tanh on [-7.9, 7.9] as x·P(x²)/Q(x²): the minimax coefficients, found by linear programming on
+# 6,000 Chebyshev nodes (error 1.3e-7). Beyond 7.9 the argument is clamped, 1 - tanh(7.9) =
+# 2.8e-7. With float32 rounding the largest error is 4.5e-7 absolute, half of it for sigmoid.
+TANH_LIMIT = 7.9
+TANH_P = (0.999999703, 0.129265902, 0.00295243855, 1.14523914e-05)
+TANH_Q = (1.0, 0.462597632, 0.0238202456, 0.000238921158, 2.4684879e-07)
+
+_LOAD_REGISTERS = "s16 s17 s18 s19 s20 s21 s22 s23".split()
+
+
+def helpers(used: Iterable[str]) -> str:
+    """C definitions of the helpers in ``used`` and of those that they need themselves.
+
+    Raises ``KeyError`` for a name that is no helper.
+    """
+    wanted: list[str] = []
+    for name in sorted(used):
+        for needed in (*_NEEDS.get(name, ()), name):
+            if needed not in wanted:
+                wanted.append(needed)
+    return "\n".join(_definition(name) for name in wanted)
+
+
+def is_helper(name: str) -> bool:
+    """Whether ``helpers`` can define ``name``."""
+    return name in _DEFINITIONS or name in _MOVES
+
+
+def _definition(name: str) -> str:
+    return _DEFINITIONS[name] if name in _DEFINITIONS else _move(name, _MOVES[name])
+
+
+def _horner(coefficients: tuple[float, ...]) -> str:
+    text = f"{coefficients[-1]!r}f"
+    for value in reversed(coefficients[:-1]):
+        text = f"({text} * u + {value!r}f)"
+    return text
+
+
+def _move(name: str, count: int) -> str:
+    """A load- or store-multiple of ``count`` floats; VLDM and VSTM want neighboring registers."""
+    load = name.startswith("kp_load")
+    registers = _LOAD_REGISTERS[:count]
+    pointed = f"const float (*)[{count}]" if load else f"float (*)[{count}]"
+    memory = "source" if load else "target"
+    declared = "\n".join(
+        f'  register float {r} __asm__("{r}"){"" if load else f" = source[{k}]"};'
+        for k, r in enumerate(registers)
+    )
+    listed = f"{{{registers[0]}-{registers[-1]}}}"
+    if load:
+        outputs = ", ".join(f'"=t"({r})' for r in registers)
+        inputs = f'"r"(source), "m"(*({pointed})source)'
+        results = "\n" + "\n".join(f"  target[{k}] = {r};" for k, r in enumerate(registers))
+    else:
+        outputs = f'"=m"(*({pointed})target)'
+        inputs = '"r"(target), ' + ", ".join(f'"t"({r})' for r in registers)
+        results = ""
+    pointer = count if load else 1
+    code = f'"{"vldmia" if load else "vstmia"} %{pointer}, {listed}"'
+    return f"""\
+// {count} floats between memory and registers by one instruction; {memory} is in memory.
+static inline __attribute__((always_inline)) void {name}(float *target, const float *source) {{
+{declared}
+  __asm__({code} : {outputs} : {inputs});{results}
+}}
+"""
+
+
+_MOVES = {f"kp_{verb}{count}": count for verb in ("load", "store") for count in range(2, 9)}
+
+_NEEDS = {"kp_sigmoidf": ("kp_tanhf",)}
+
+_DEFINITIONS = {
+    "kp_tanhf": f"""\
+// tanh(x), at most 5e-7 off, by a rational function; NaN stays NaN.
+static inline float kp_tanhf(float x) {{
+  if (__builtin_fabsf(x) > {TANH_LIMIT}f) {{
+    x = __builtin_copysignf({TANH_LIMIT}f, x);
+  }}
+  const float u = x * x;
+  const float p = {_horner(TANH_P)};
+  const float q = {_horner(TANH_Q)};
+  return x * p / q;
+}}
+""",
+    "kp_sigmoidf": """\
+// 1 / (1 + exp(-x)) = 1/2 + tanh(x/2)/2, at most 2.5e-7 off.
+static inline float kp_sigmoidf(float x) {
+  return 0.5f + 0.5f * kp_tanhf(0.5f * x);
+}
+""",
+    "kp_floordiv": """\
+// Division that rounds towards minus infinity.
+static inline int32_t kp_floordiv(int32_t a, int32_t b) {
+  return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+}
+""",
+}

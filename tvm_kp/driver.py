@@ -1,0 +1,167 @@
+"""From a PyTorch model to C, and from C to a run: the stages in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvm_kp import board
+from tvm_kp.artifacts import Footprint, Model, RunResult
+from tvm_kp.c import library_format
+from tvm_kp.target import Target
+
+if TYPE_CHECKING:
+    import torch
+    import tvm
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile.
+
+    ``dump`` is a folder for the module after every pass, ``disabled_pass`` names passes to leave
+    out, ``factorize`` says whether Kronecker weights are kept as factors, and
+    ``workspace_alignment`` is that of every buffer, in bytes.
+    """
+
+    module_name: str = "default"
+    dump: Path | None = None
+    disabled_pass: tuple[str, ...] = ()
+    factorize: bool = True
+    workspace_alignment: int = 8
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model, its size on the target and the seconds that each stage took."""
+
+    model: Model
+    target: Target
+    footprint: Footprint
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write a Model Library Format archive; raises ``OutputError``."""
+        library_format.write(self.model, path)
+
+
+def compile(
+    source: torch.nn.Module | torch.export.ExportedProgram | str | Path,
+    target: str | Target,
+    *,
+    example_inputs: Sequence[Any] | None = None,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Compiled:
+    """Compile a model to C for ``target``.
+
+    ``source`` is an ``nn.Module`` (with ``example_inputs``), an ``ExportedProgram`` or a ``.pt2``
+    file. ``progress(stage, seconds)`` is called after each stage. Raises ``ModelError``,
+    ``TargetError``, ``FitError``, ``BuildError``, ``OutputError`` or ``MissingToolError``.
+    """
+    options = options or Options()
+    target = Target.load(target) if isinstance(target, str) else target
+    board.find_compiler(target)
+    stage = _Stages(progress)
+    with stage("load TVM"):
+        from tvm_kp import graph
+        from tvm_kp.c.model import make_model
+        from tvm_kp.kernel.schedule import schedule
+    with stage("import"):
+        mod = graph.import_torch(source, example_inputs, batches=target.platform == "host")
+    with _pass_context(options):
+        with stage("normalize"):
+            mod = graph.normalize()(mod)
+        with stage("recognize"):
+            mod = graph.RecognizeKronecker()(mod)
+        with stage("factorize"):
+            factored = graph.FactorizeKronecker()(mod) if options.factorize else mod
+        with stage("legalize"):
+            legal = graph.legalize()(factored)
+        with stage("schedule"):
+            kernels = schedule(legal, target.isa)
+        with stage("emit"):
+            model = make_model(
+                legal,
+                kernels,
+                name=options.module_name,
+                target=target.name,
+                alignment=options.workspace_alignment,
+                decisions=graph.decisions(mod, kept=options.factorize),
+            )
+    with stage("footprint"):
+        footprint = board.footprint(model, target)
+        board.check_fit(footprint, target)
+    return Compiled(model, target, footprint, stage.seconds)
+
+
+def load(path: str | Path) -> Model:
+    """The model in a Model Library Format archive; raises ``ModelError``."""
+    return library_format.read(path)
+
+
+def build(
+    model: Model, target: str | Target, directory: str | Path, *, force: bool = False
+) -> board.Project:
+    """A project folder for ``model`` with its firmware, or host library, built.
+
+    ``force`` replaces a project that is there. Raises ``OutputError``, ``BuildError``,
+    ``FitError`` or ``MissingToolError``.
+    """
+    target = Target.load(target) if isinstance(target, str) else target
+    project = board.create(model, target, directory, force)
+    board.build(project)
+    return project
+
+
+def run(
+    model: Model,
+    target: str | Target,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    repeat: int = 1,
+    profile: bool = False,
+    timeout_s: float | None = None,
+) -> RunResult:
+    """Run ``model`` on ``target``: here, or on the emulated board.
+
+    ``inputs`` maps every input to an array of its shape, or to several stacked. ``profile``
+    counts each operator by itself; ``timeout_s`` ends an emulator that hangs. Raises
+    ``InputError``, ``BuildError``, ``FitError``, ``RunError`` or ``MissingToolError``.
+    """
+    target = Target.load(target) if isinstance(target, str) else target
+    return board.run(model, target, inputs, repeat=repeat, profile=profile, timeout_s=timeout_s)
+
+
+def _pass_context(options: Options) -> tvm.transform.PassContext:
+    import tvm
+    from tvm.ir.instrument import DumpIR
+
+    instruments = [] if options.dump is None else [DumpIR(options.dump)]
+    return tvm.transform.PassContext(
+        disabled_pass=list(options.disabled_pass), instruments=instruments
+    )
+
+
+class _Stages:
+    """Times the stages: ``seconds`` by name."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        if self._progress is not None:
+            self._progress(name, self.seconds[name])

@@ -1,0 +1,19 @@
+"""Relax: PyTorch models in, recurrences as loops, Kronecker weights recognized and factored."""
+
+from tvm_kp.graph.expand_scan import ExpandScan
+from tvm_kp.graph.factorize import FactorizeKronecker
+from tvm_kp.graph.import_torch import import_torch
+from tvm_kp.graph.legalize import legalize
+from tvm_kp.graph.normalize import normalize
+from tvm_kp.graph.recognize import RecognizeKronecker, decisions, recognize
+
+__all__ = [
+    "ExpandScan",
+    "FactorizeKronecker",
+    "RecognizeKronecker",
+    "decisions",
+    "import_torch",
+    "legalize",
+    "normalize",
+    "recognize",
+]

@@ -1,0 +1,138 @@
+"""The point-wise part of a time step becomes one function, hence one loop."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from tvm_kp.graph import scan
+from tvm_kp.graph.rewrite import bindings, name_of, substitute, variables
+
+_POINTWISE = {
+    f"relax.{name}"
+    for name in (
+        "abs add clip cos divide exp floor log maximum minimum multiply negative power rsqrt "
+        "sigmoid sin sqrt square subtract tanh"
+    ).split()
+} | {f"relax.nn.{name}" for name in ("relu", "leakyrelu", "gelu", "silu")}
+
+
+@tvm.transform.module_pass(opt_level=0, name="FusePointwise")
+class FusePointwise:
+    """All point-wise operators of one shape in a step -> one call of a primitive function.
+
+    ``FuseOps`` splits where a value is both returned and used again, as an LSTM's c' is; this
+    groups by dependence instead: operators are in one group unless something that is not
+    point-wise lies between them. Left unchanged: groups of one, a bias that belongs to a matmul.
+    """
+
+    def transform_module(
+        self, mod: tvm.IRModule, _context: tvm.transform.PassContext
+    ) -> tvm.IRModule:
+        builder = relax.BlockBuilder(mod)
+        for gv in _steps(mod):
+            builder.update_func(gv, _Rebuilt(mod[gv], builder).function())
+        return builder.get()
+
+
+def _steps(mod: tvm.IRModule) -> list[tvm.ir.GlobalVar]:
+    found = (scan.match(binding.value) for binding in bindings(mod["main"]))
+    return list(dict.fromkeys(call.step for call in found if call is not None))
+
+
+class _Rebuilt:
+    """A step rebuilt group by group; ``module`` receives the primitive functions."""
+
+    def __init__(self, step: relax.Function, module: relax.BlockBuilder) -> None:
+        self._step = step
+        self._module = module
+        self._new = {param: relax.Var(param.name, param.ty) for param in step.params}
+
+    def function(self) -> relax.Function:
+        builder = relax.BlockBuilder()
+        with builder.function("step", list(self._new.values()), private=True):
+            with builder.dataflow():
+                for group in _groups(self._step):
+                    if len(group) == 1:
+                        (binding,) = group
+                        self._new[binding.var] = builder.emit(self._replaced(binding.value))
+                    else:
+                        self._emit(group, builder)
+                result = builder.emit_output(self._replaced(self._step.body.body))
+            builder.emit_func_output(result)
+        return builder.get()["step"]
+
+    def _replaced(self, expr: relax.Expr) -> relax.Expr:
+        return substitute(expr, self._new)
+
+    def _emit(self, group: list[relax.VarBinding], builder: relax.BlockBuilder) -> None:
+        """Emit one call of a new primitive function that computes ``group``."""
+        inside = {binding.var for binding in group}
+        others = [b for b in bindings(self._step) if b.var not in inside]
+        read_outside = {var for b in others for var in variables(b.value)}
+        outputs = [b.var for b in group if b.var in read_outside]
+        inputs = list(
+            dict.fromkeys(v for b in group for v in variables(b.value) if v not in inside)
+        )
+        primitive = self._module.add_func(_primitive(group, inputs, outputs), "cell")
+        result = builder.emit(relax.Call(primitive, [self._new[v] for v in inputs]))
+        for index, var in enumerate(outputs):
+            only = len(outputs) == 1
+            self._new[var] = result if only else builder.emit(result[index])
+
+
+def _primitive(
+    group: list[relax.VarBinding], inputs: list[relax.Var], outputs: list[relax.Var]
+) -> relax.Function:
+    new = {var: relax.Var(var.name, var.ty) for var in inputs}
+    builder = relax.BlockBuilder()
+    params = list(new.values())
+    with builder.function("cell", params, attrs={"Primitive": 1}, private=True):
+        with builder.dataflow():
+            for binding in group:
+                new[binding.var] = builder.emit(substitute(binding.value, new))
+            results = [new[var] for var in outputs]
+            output = builder.emit_output(results[0] if len(results) == 1 else relax.Tuple(results))
+        builder.emit_func_output(output)
+    return builder.get()["cell"]
+
+
+def _groups(step: relax.Function) -> list[list[relax.VarBinding]]:
+    """The bindings in an order in which every group's inputs come before it.
+
+    A value's level counts the changes from point-wise to something else on the way to it, so
+    a group (one level, one shape) never depends on itself through something outside.
+    """
+    level: dict[relax.Var, int] = dict.fromkeys(step.params, 0)
+    shape: dict[relax.Var, tuple[int, ...]] = {}
+    singles: dict[int, list[list[relax.VarBinding]]] = {}
+    groups: dict[tuple[int, tuple[int, ...]], list[relax.VarBinding]] = {}
+    products: set[relax.Var] = set()
+    for binding in bindings(step):
+        operands = variables(binding.value)
+        own = _pointwise_shape(binding.value, products)
+        crossed = (level[v] + (v in shape and shape[v] != own) for v in operands)
+        level[binding.var] = here = max(crossed, default=0)
+        if own is None:
+            singles.setdefault(here, []).append([binding])
+        else:
+            shape[binding.var] = own
+            groups.setdefault((here, own), []).append(binding)
+        if name_of(binding.value) == "relax.matmul":
+            products.add(binding.var)
+    ordered = []
+    for here in range(max(level.values()) + 1):
+        ordered += singles.get(here, [])
+        ordered += [group for (at, _), group in groups.items() if at == here]
+    return ordered
+
+
+def _pointwise_shape(value: relax.Expr, products: set[relax.Var]) -> tuple[int, ...] | None:
+    """The shape of a point-wise operator; None for others and for a product's bias."""
+    if name_of(value) not in _POINTWISE:
+        return None
+    if value.op.name == "relax.add" and any(arg in products for arg in value.args):
+        if any(isinstance(arg, GenericConst) for arg in value.args):
+            return None
+    return tuple(int(size) for size in value.ty.shape)

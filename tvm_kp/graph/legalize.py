@@ -1,0 +1,32 @@
+"""From Relax operators to fused TIR functions, keeping as views what moves no data."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from tvm_kp.graph.canonicalize_views import VIEWS, CanonicalizeViews
+from tvm_kp.graph.fuse_pointwise import FusePointwise
+from tvm_kp.graph.join_matmuls import JoinMatmuls
+from tvm_kp.graph.sink_reshape import SinkReshape
+
+
+def legalize() -> tvm.transform.Pass:
+    """Every operator but views and ``kp.scan`` becomes a call of a fused PrimFunc."""
+    return tvm.transform.Sequential(
+        [
+            JoinMatmuls(),
+            CanonicalizeViews(),
+            SinkReshape(),
+            # A reshape that nobody reads would keep its product from fusing.
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.DeadCodeElimination(["main"]),
+            FusePointwise(),
+            relax.transform.LegalizeOps(skip_ops=list(VIEWS)),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FuseOps(fuse_opt_level=2),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(["main"]),
+        ],
+        name="kp.legalize",
+    )

@@ -1,0 +1,30 @@
+"""Bring an imported module to the form that the other passes expect."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from tvm_kp.graph.prune_scan import PruneScan
+from tvm_kp.graph.take_last_state import TakeLastState
+
+
+def normalize() -> tvm.transform.Pass:
+    """Constants folded, dead code gone, recurrences returning only what is read."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            TakeLastState(),
+            # Only what is alive is folded: expressions of weights were evaluated at import.
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.DeadCodeElimination(["main"]),
+            relax.transform.FoldConstant(),
+            PruneScan(),
+            relax.transform.ConvertToDataflow(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.EliminateCommonSubexpr(),
+            relax.transform.DeadCodeElimination(["main"]),
+        ],
+        name="kp.normalize",
+    )

@@ -1,0 +1,166 @@
+"""Find Kronecker structure in the constant weights of a module; nothing is rewritten."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from tvm_kp.artifacts import Decision
+from tvm_kp.graph.rewrite import bindings, name_of, shape_of, values, variables
+from tvm_kp.structure import Structure, search
+
+ATTRIBUTE = "kp.decisions"
+_BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
+
+
+@tvm.transform.module_pass(opt_level=0, name="RecognizeKronecker")
+@dataclass(frozen=True)
+class RecognizeKronecker:
+    """Record in the module's attribute ``kp.decisions`` what ``recognize`` finds."""
+
+    tolerance: float = 0.0
+
+    def transform_module(
+        self, mod: tvm.IRModule, _context: tvm.transform.PassContext
+    ) -> tvm.IRModule:
+        found = [asdict(decision) for decision in recognize(mod, self.tolerance)]
+        return mod.with_attr(ATTRIBUTE, json.dumps(found))
+
+
+def decisions(mod: tvm.IRModule, kept: bool = True) -> tuple[Decision, ...]:
+    """What ``RecognizeKronecker`` recorded, nothing where it did not run.
+
+    With ``kept`` false every structure is reported as found and left multiplied out.
+    """
+    recorded = json.loads((mod.attrs or {}).get(ATTRIBUTE, "[]"))
+    found = (Decision.from_dict(entry) for entry in recorded)
+    return tuple(one if kept else _left_dense(one) for one in found)
+
+
+def _left_dense(found: Decision) -> Decision:
+    if not found.factors:
+        return found
+    return replace(
+        found,
+        structure="dense",
+        reason=f"{found.reason} was not to be used",
+        macs_after=found.macs_before,
+        bytes_after=found.bytes_before,
+    )
+
+
+def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]:
+    """One decision for every product with a constant weight in the Relax functions of ``mod``.
+
+    ``x·Wᵀ`` is tested alone; ``x·W_xᵀ + h·W_hᵀ`` also as ``[x, h]·[W_x W_h]ᵀ``. Each is tested as
+    a whole and in 2, 3 and 4 equal row blocks; the structure with the fewest multiplies wins.
+    ``tolerance`` is the relative Frobenius error allowed, 0 for exact.
+    """
+    result: list[Decision] = []
+    for gv, function in mod.functions_items():
+        if isinstance(function, relax.Function):
+            result += _in_function(gv.name_hint, function, tolerance)
+    return tuple(result)
+
+
+def weight(expr: relax.Expr, bound: dict[relax.Var, relax.Expr]) -> np.ndarray | None:
+    """W, rows x columns, of ``matmul(x, Wᵀ)`` with a constant 2-D weight; None for others."""
+    if name_of(expr) != "relax.matmul":
+        return None
+    constant = expr.args[1]
+    constant = bound.get(constant, constant) if isinstance(constant, relax.Var) else constant
+    transposed = name_of(constant) == "relax.permute_dims"
+    constant = constant.args[0] if transposed else constant
+    if not isinstance(constant, GenericConst) or len(constant.ty.shape) != 2:
+        return None
+    array = constant.value.numpy()
+    return array if transposed else array.T
+
+
+def summands(
+    expr: relax.Expr, bound: dict[relax.Var, relax.Expr]
+) -> tuple[relax.Call, relax.Call] | None:
+    """The two products of ``x·W_xᵀ + h·W_hᵀ`` with vectors x and h of one batch."""
+    if name_of(expr) != "relax.add":
+        return None
+    found = [bound.get(arg) if isinstance(arg, relax.Var) else None for arg in expr.args]
+    weights = [None if product is None else weight(product, bound) for product in found]
+    if any(w is None for w in weights) or len(weights[0]) != len(weights[1]):
+        return None
+    leading = [shape_of(product.args[0])[:-1] for product in found]
+    return tuple(found) if leading[0] == leading[1] else None
+
+
+def _in_function(name: str, function: relax.Function, tolerance: float) -> Iterator[Decision]:
+    bound = values(function)
+    uses = Counter(var for b in bindings(function) for var in variables(b.value))
+    alone = {
+        binding.var: _decide(name, binding.var, w, tolerance)
+        for binding in bindings(function)
+        if (w := weight(binding.value, bound)) is not None
+    }
+    for binding in bindings(function):
+        pair = summands(binding.value, bound)
+        if pair is None or any(uses[arg] != 1 for arg in binding.value.args):
+            continue
+        joined = np.concatenate([weight(product, bound) for product in pair], axis=1)
+        joint = _decide(name, binding.var, joined, tolerance)
+        apart = [alone[arg] for arg in binding.value.args]
+        if joint.macs_after < sum(one.macs_after for one in apart):
+            for arg in binding.value.args:
+                del alone[arg]
+            alone[binding.var] = replace(joint, structure="kronecker joint")
+    yield from alone.values()
+
+
+def _decide(function: str, var: relax.Var, w: np.ndarray, tolerance: float) -> Decision:
+    dense = Decision(
+        function=function,
+        operator=var.name,
+        shape=w.shape,
+        structure="dense",
+        reason="",
+        macs_before=w.size,
+        macs_after=w.size,
+        bytes_before=w.nbytes,
+        bytes_after=w.nbytes,
+    )
+    if w.dtype != np.float32:
+        return replace(dense, reason=f"{w.dtype} weights are left as they are")
+    found = [
+        structure
+        for blocks in _BLOCKS
+        if w.shape[0] % blocks == 0
+        for structure in [next(search(w, blocks, tolerance), None)]
+        if structure is not None
+    ]
+    best = min(found, key=lambda s: (not s.pays, s.macs, s.nbytes), default=None)
+    if best is None:
+        within = f"within {tolerance:g}" if tolerance else "exactly"
+        return replace(dense, reason=f"no Kronecker product {within}")
+    if not best.pays:
+        return replace(dense, reason=f"{_text(best)} would not pay: {best.macs} MACs")
+    return replace(
+        dense,
+        structure="kronecker",
+        reason=_text(best),
+        macs_after=best.macs,
+        bytes_after=best.nbytes,
+        blocks=best.blocks,
+        factors=best.factors,
+        order=best.order,
+        error=best.error,
+    )
+
+
+def _text(found: Structure) -> str:
+    (m1, n1), (m2, n2) = found.factors
+    blocks = f"{found.blocks} x " if found.blocks > 1 else ""
+    return f"{blocks}({m1}x{n1}) ⊗ ({m2}x{n2})"

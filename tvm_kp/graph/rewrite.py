@@ -1,0 +1,94 @@
+"""Walk and rebuild Relax functions in A-normal form: a flat list of bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tvm
+from tvm import relax
+
+Emit = Callable[[relax.BlockBuilder, relax.Var, relax.Expr], relax.Expr]
+
+
+def bindings(function: relax.Function) -> list[relax.VarBinding]:
+    """The bindings of all blocks, in order."""
+    return [binding for block in function.body.blocks for binding in block.bindings]
+
+
+def values(function: relax.Function) -> dict[relax.Var, relax.Expr]:
+    """What every variable is bound to."""
+    return {binding.var: binding.value for binding in bindings(function)}
+
+
+def name_of(expr: relax.Expr | None) -> str:
+    """The operator that ``expr`` calls, ``relax.matmul`` say; empty for anything else."""
+    return getattr(getattr(expr, "op", None), "name", "")
+
+
+def shape_of(expr: relax.Expr) -> list[int]:
+    """The static shape of a tensor."""
+    return [int(size) for size in expr.ty.shape]
+
+
+def variables(expr: relax.Expr) -> list[relax.Var]:
+    """The variables that ``expr`` reads, in order, with repetitions."""
+    if isinstance(expr, relax.Var):
+        return [expr]
+    return [var for operand in _operands(expr) for var in variables(operand)]
+
+
+def _operands(expr: relax.Expr) -> list[relax.Expr]:
+    if isinstance(expr, relax.Call):
+        return list(expr.args)
+    if isinstance(expr, relax.Tuple):
+        return list(expr.fields)
+    return [expr.tuple_value] if isinstance(expr, relax.TupleGetItem) else []
+
+
+def substitute(expr: relax.Expr, new: Mapping[relax.Var, relax.Expr]) -> relax.Expr:
+    """``expr`` with every variable replaced."""
+    if isinstance(expr, relax.Var):
+        return new[expr]
+    if isinstance(expr, relax.Call):
+        args = [substitute(arg, new) for arg in expr.args]
+        return relax.Call(expr.op, args, expr.attrs, expr.ty_args)
+    if isinstance(expr, relax.Tuple):
+        return relax.Tuple([substitute(item, new) for item in expr.fields])
+    if isinstance(expr, relax.TupleGetItem):
+        return relax.TupleGetItem(substitute(expr.tuple_value, new), expr.index)
+    return expr
+
+
+def rebuild(function: relax.Function, emit: Emit) -> relax.Function:
+    """The function with each binding emitted anew.
+
+    ``emit(builder, var, value)`` is given the old variable and its value over new variables,
+    and returns what stands for the variable from there on.
+    """
+    new: dict[relax.Var, relax.Expr] = {
+        param: relax.Var(param.name, param.ty) for param in function.params
+    }
+    builder = relax.BlockBuilder()
+    with builder.function("function", list(new.values()), attrs=dict(function.attrs)):
+        with builder.dataflow():
+            for binding in bindings(function):
+                new[binding.var] = emit(builder, binding.var, substitute(binding.value, new))
+            result = builder.emit_output(substitute(function.body.body, new))
+        builder.emit_func_output(result)
+    return _with_symbol_of(function, builder.get()["function"])
+
+
+def _with_symbol_of(old: relax.Function, new: relax.Function) -> relax.Function:
+    symbol = (old.attrs or {}).get("global_symbol")
+    if symbol is None:
+        return new.without_attr("global_symbol")
+    return new.with_attr("global_symbol", symbol)
+
+
+def update(mod: tvm.IRModule, change: Callable[[relax.Function], relax.Function]) -> tvm.IRModule:
+    """A module in which every Relax function is replaced by ``change`` of it."""
+    result = mod.clone()
+    for gv, function in mod.functions_items():
+        if isinstance(function, relax.Function):
+            result.update_func(gv, change(function))
+    return result

@@ -1,0 +1,74 @@
+"""``kp.scan``: a recurrence as one operator with a step function.
+
+``kp.scan(@step, (x…), (state…))`` runs ``step(x_t…, state…) -> (y_t…, new_state…)`` once per
+index ``t`` of the leading axis of its sequences and returns ``(y…, final_state…)``, every ``y``
+stacked along a new leading axis. The step is a private Relax function, so that passes,
+legalization and fusion treat it like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tvm
+import tvm_ffi
+from tvm import relax
+
+OP_NAME = "kp.scan"
+
+
+def _infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TupleType:
+    step, sequences, states = call.args
+    steps = {int(x.ty.shape[0]) for x in sequences.fields}
+    if len(steps) != 1:
+        raise ValueError(f"{OP_NAME} needs sequences of one length, found {sorted(steps)}")
+    results = step.ty.ret.fields
+    outputs = results[: len(results) - len(states.fields)]
+    stacked = [relax.TensorType([*steps, *y.shape], y.dtype) for y in outputs]
+    return relax.TupleType([*stacked, *results[len(outputs) :]])
+
+
+def _register() -> None:
+    tvm_ffi.get_global_func("ir.RegisterOp")(OP_NAME, "A recurrence over a step function.")
+    tvm.ir.register_op_attr(OP_NAME, "FInferType", _infer_type)
+    tvm.ir.register_op_attr(OP_NAME, "FPurity", True)
+    tvm.ir.register_op_attr(OP_NAME, "TScriptPrinterName", OP_NAME)
+
+
+_register()
+
+
+def scan(
+    step: tvm.ir.GlobalVar, sequences: Sequence[relax.Expr], states: Sequence[relax.Expr]
+) -> relax.Call:
+    """Build a call: ``sequences`` are (T, …) tensors, ``states`` the initial states."""
+    op = tvm.ir.Op.get(OP_NAME)
+    return relax.Call(op, [step, relax.Tuple(list(sequences)), relax.Tuple(list(states))])
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A ``kp.scan`` call taken apart."""
+
+    step: tvm.ir.GlobalVar
+    sequences: tuple[relax.Expr, ...]
+    states: tuple[relax.Expr, ...]
+
+    @property
+    def steps(self) -> int:
+        return int(self.sequences[0].ty.shape[0])
+
+    def rebuild(self, step: tvm.ir.GlobalVar) -> relax.Call:
+        """The same call over another step function."""
+        return scan(step, self.sequences, self.states)
+
+
+def match(expr: relax.Expr) -> Scan | None:
+    """``expr`` as a ``Scan``, or None when it is anything else."""
+    if not isinstance(expr, relax.Call) or not isinstance(expr.op, tvm.ir.Op):
+        return None
+    if expr.op.name != OP_NAME:
+        return None
+    step, sequences, states = expr.args
+    return Scan(step, tuple(sequences.fields), tuple(states.fields))

@@ -1,0 +1,1 @@
+"""TIR: schedule rules applied, functions lowered."""

@@ -1,0 +1,141 @@
+"""Schedule primitives that the rules in ``schedules/`` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.ir import TensorLoad
+
+
+@dataclass(frozen=True)
+class Product:
+    """A block ``C[…, i, j] += X[…, i, k] * W[…, k, j]`` and what it takes to tile it.
+
+    ``W`` (index ``vector``) is contiguous in j, ``X`` (index ``scalar``) does not depend on j.
+    """
+
+    block: s_tir.schedule.SBlockRV
+    vector: str
+    scalar: str
+    rows: int
+    columns: int
+    depth: int
+
+
+def find_product(sch: s_tir.Schedule) -> Product | None:
+    """The only reduction of the function, if it is a matrix product over one axis."""
+    reductions = [block for block in _blocks(sch) if _is_reduction(sch, block)]
+    if len(reductions) != 1:
+        return None
+    stmt = sch.get(reductions[0])
+    operands = _operands(stmt)
+    reduced = [v for v in stmt.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    if operands is None or len(reduced) != 1 or stmt.iter_vars[-1] not in reduced:
+        return None
+    column = stmt.iter_vars[-2]
+    vector = [load for load in operands if load.indices[-1].same_as(column.var)]
+    scalar = [load for load in operands if not _reads(load, column.var)]
+    if len(vector) != 1 or len(scalar) != 1 or len(stmt.iter_vars) < 3:
+        return None
+    row = stmt.iter_vars[-3]
+    extent = [int(v.dom.extent) for v in (row, column, reduced[0])]
+    rows = 1 if _reads(vector[0], row.var) else extent[0]
+    return Product(
+        reductions[0], vector[0].source.name, scalar[0].source.name, rows, extent[1], extent[2]
+    )
+
+
+def tile_product(
+    sch: s_tir.Schedule, product: Product, rows: int, columns: int, vector: int, unroll: int
+) -> None:
+    """Compute ``rows`` x ``columns`` results at a time in local accumulators.
+
+    Loads of W are ``vector`` wide; ``unroll`` steps of the reduction are written out. Extents
+    need not divide: the last tile is a copy of the loop with smaller bounds.
+    """
+    block = _start_from_bias(sch, product)
+    results = sch.cache_write(block, 0, "local")
+    *outer, i, j, k = sch.get_loops(block)
+    i_tile, i_in = sch.split(i, [None, rows])
+    j_tile, j_vector, j_in = sch.split(j, [None, columns // vector, vector])
+    k_step, k_in = sch.split(k, [None, unroll])
+    sch.reorder(*outer, i_tile, j_tile, k_step, k_in, j_vector, i_in, j_in)
+    sch.reverse_compute_at(results, j_tile)
+    weights = sch.cache_read(block, product.vector, "local")
+    sch.compute_at(weights, j_vector)
+    inputs = sch.cache_read(block, product.scalar, "local")
+    sch.compute_at(inputs, k_in)
+    start = sch.decompose_reduction(block, k_step)
+    tile_depth = len(outer) + 2
+    for part in (block, weights, inputs, start, results):
+        for loop in sch.get_loops(part)[tile_depth:]:
+            if sch.get(loop).loop_var.same_as(sch.get(k_step).loop_var):
+                continue
+            sch.unroll(loop)
+    for loop in (i_tile, j_tile, k_step):
+        sch.annotate(loop, "pragma_loop_partition_hint", 1)
+
+
+def inline_injective(sch: s_tir.Schedule) -> None:
+    """Inline every intermediate that only moves or maps elements, where that is possible."""
+    for block in _blocks(sch):
+        if not _is_reduction(sch, block) and sch.get_consumers(block):
+            try:
+                sch.compute_inline(block)
+            except tvm.s_tir.ScheduleError:
+                continue
+
+
+def merge_pointwise(sch: s_tir.Schedule) -> bool:
+    """Compute all blocks of a point-wise function in one loop nest; False if it is none."""
+    blocks = _blocks(sch)
+    if any(_is_reduction(sch, block) for block in blocks):
+        return False
+    if len({_extents(sch, block) for block in blocks}) != 1:
+        return False
+    loops = [sch.fuse(*sch.get_loops(block)) for block in blocks]
+    if len(loops) > 1:
+        sch.merge(*loops)
+    return True
+
+
+def _start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SBlockRV:
+    """Let the accumulators start from the bias that is added to the product, if there is one."""
+    consumers = sch.get_consumers(product.block)
+    if len(consumers) != 1:
+        return product.block
+    try:
+        sch.fuse_reduction_epilogue(product.block, consumers[0])
+    except tvm.s_tir.ScheduleError:
+        return product.block
+    return next(block for block in _blocks(sch) if _is_reduction(sch, block))
+
+
+def _blocks(sch: s_tir.Schedule) -> list[s_tir.schedule.SBlockRV]:
+    return sch.get_child_blocks(sch.get_sblock("root"))
+
+
+def _is_reduction(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> bool:
+    return any(v.iter_type == tirx.IterVar.CommReduce for v in sch.get(block).iter_vars)
+
+
+def _extents(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> tuple[int, ...]:
+    return tuple(int(v.dom.extent) for v in sch.get(block).iter_vars)
+
+
+def _operands(block: s_tir.SBlock) -> list[TensorLoad] | None:
+    """[X, W] of ``C = C + X * W``."""
+    store = block.body
+    if not isinstance(store, tirx.BufferStore) or not isinstance(store.value, tirx.Add):
+        return None
+    times = store.value.b
+    if not isinstance(times, tirx.Mul):
+        return None
+    loads = [times.a, times.b]
+    return loads if all(isinstance(load, TensorLoad) for load in loads) else None
+
+
+def _reads(load: TensorLoad, var: tirx.Var) -> bool:
+    return any(index.same_as(var) for index in load.indices)

@@ -1,0 +1,24 @@
+"""Decisions, sizes and counts as tables for a console, JSON for scripts and an HTML page."""
+
+from tvm_kp.report.charts import Bars, operator_bars, size_bars, total_bars
+from tvm_kp.report.page import Section, compile_sections, html
+from tvm_kp.report.table import Table
+from tvm_kp.report.tables import decision_table, footprint_table, profile_table, time_table
+from tvm_kp.report.values import compile_json, run_json
+
+__all__ = [
+    "Bars",
+    "Section",
+    "Table",
+    "compile_json",
+    "compile_sections",
+    "decision_table",
+    "footprint_table",
+    "html",
+    "operator_bars",
+    "profile_table",
+    "run_json",
+    "size_bars",
+    "time_table",
+    "total_bars",
+]

@@ -1,0 +1,93 @@
+"""The tables that the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, median, pstdev
+
+from tvm_kp.artifacts import Decision, Footprint, Model, RunResult
+from tvm_kp.report.table import Cell, Table
+
+COUNTED = "Counted exactly by the emulator; instructions are not cycles."
+NOTHING = "–"
+
+
+def decision_table(decisions: Sequence[Decision]) -> Table:
+    """What was found in every dense operator, and what was done with it."""
+    columns = ("operator", "W", "structure", "factors", "error")
+    numbers = ("MACs", "MACs after", "bytes", "bytes after")
+    rows = tuple(_decision_row(decision) for decision in decisions)
+    note = "" if rows else "No operator with a dense constant weight."
+    return Table("Weights", (*columns, *numbers, "reason"), rows, note)
+
+
+def factors(decision: Decision) -> str:
+    """``4 × (2×16) ⊗ (59×8)``: the factor pair and how many row blocks have one."""
+    pair = " ⊗ ".join(f"({rows}×{columns})" for rows, columns in decision.factors)
+    return f"{decision.blocks} × {pair}" if pair and decision.blocks > 1 else pair or NOTHING
+
+
+def _decision_row(decision: Decision) -> tuple[Cell, ...]:
+    rows, columns = decision.shape
+    return (
+        decision.operator,
+        f"{rows}×{columns}",
+        decision.structure,
+        factors(decision),
+        f"{decision.error:.1e}" if decision.factors else NOTHING,
+        decision.macs_before,
+        decision.macs_after,
+        decision.bytes_before,
+        decision.bytes_after,
+        decision.reason,
+    )
+
+
+def footprint_table(model: Model, footprint: Footprint) -> Table:
+    """What takes the room in flash and RAM, without firmware around the model."""
+    other = footprint.ram_bytes - model.workspace_bytes - model.io_bytes
+    ram: list[tuple[Cell, ...]] = [
+        ("RAM", "workspace", model.workspace_bytes),
+        ("RAM", "inputs and outputs", model.io_bytes),
+    ]
+    if other > 0:
+        ram.append(("RAM", "other variables", other))
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("flash", "code and tables", footprint.code_bytes),
+        ("flash", "weights", footprint.weights_bytes),
+        ("flash", "all", footprint.flash_bytes),
+        *ram,
+        ("RAM", "all", footprint.ram_bytes),
+    )
+    return Table(f"Sizes on {model.target}", ("memory", "what", "bytes"), rows)
+
+
+def time_table(target: str, result: RunResult) -> Table:
+    """The statistics of all inferences: instructions of a board, milliseconds of the host."""
+    rows: list[tuple[Cell, ...]] = []
+    if result.instructions:
+        rows.append(("instructions", *_statistics(result.instructions)))
+    if result.seconds:
+        rows.append(("milliseconds", *_statistics([1000 * s for s in result.seconds])))
+    columns = ("per inference", "inferences", "median", "mean", "min", "max", "deviation")
+    note = COUNTED if result.instructions else ""
+    return Table(f"Execution on {target}", columns, tuple(rows), note)
+
+
+def profile_table(target: str, result: RunResult) -> Table:
+    """Instructions of every operator in one inference, the largest first."""
+    whole = median(result.instructions) if result.instructions else 0
+    ordered = sorted(result.operators, key=lambda count: -count.instructions)
+    rows = tuple(
+        (c.name, c.calls, c.instructions, f"{c.instructions / whole:.1%}" if whole else NOTHING)
+        for c in ordered
+    )
+    note = COUNTED if rows else f"{target} counts no instructions: profile on an emulated board."
+    columns = ("operator", "calls", "instructions", "share")
+    return Table(f"Operators on {target}, one inference", columns, rows, note)
+
+
+def _statistics(values: Sequence[float]) -> tuple[Cell, ...]:
+    whole = all(isinstance(value, int) for value in values)
+    figures = (median(values), fmean(values), min(values), max(values), pstdev(values))
+    return (len(values), *(round(f) if whole else float(f) for f in figures))

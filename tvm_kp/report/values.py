@@ -1,0 +1,61 @@
+"""The printed numbers as JSON values for scripts; the keys are stable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import median
+from typing import Any, Protocol
+
+from tvm_kp.artifacts import Footprint, Model, RunResult
+
+
+class CompiledValues(Protocol):
+    """What a report reads of the driver's result."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def footprint(self) -> Footprint: ...
+    @property
+    def stages(self) -> Mapping[str, float]: ...
+
+
+def compile_json(compiled: CompiledValues) -> dict[str, Any]:
+    """Decisions, bytes, and the seconds of every stage.
+
+    Keys: model, target, decisions (operator, function, shape, structure, blocks, factors, order,
+    error, macs_before, macs_after, bytes_before, bytes_after, reason), flash_bytes, ram_bytes,
+    code_bytes, weights_bytes, workspace_bytes, stages.
+    """
+    model, footprint = compiled.model, compiled.footprint
+    return {
+        "model": model.name,
+        "target": model.target,
+        "decisions": [asdict(decision) for decision in model.decisions],
+        "flash_bytes": footprint.flash_bytes,
+        "ram_bytes": footprint.ram_bytes,
+        "code_bytes": footprint.code_bytes,
+        "weights_bytes": footprint.weights_bytes,
+        "workspace_bytes": model.workspace_bytes,
+        "stages": dict(compiled.stages),
+    }
+
+
+def run_json(target: str, result: RunResult) -> dict[str, Any]:
+    """Medians per inference, and the instructions of every operator.
+
+    Keys: target, inferences, instructions and seconds (null where not measured), operators (name,
+    calls, instructions).
+    """
+    return {
+        "target": target,
+        "inferences": max(len(result.instructions), len(result.seconds)),
+        "instructions": _median(result.instructions),
+        "seconds": _median(result.seconds),
+        "operators": [asdict(count) for count in result.operators],
+    }
+
+
+def _median(values: tuple[int, ...] | tuple[float, ...]) -> float | None:
+    return median(values) if values else None
