@@ -17,6 +17,13 @@ from tvm_kp.c.tir_main import TirMain
 
 _PER_LINE = 12  # numbers in a line of a table
 
+_NO_EARLY_SCHEDULING = """\
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC would move a load-multiple before the last use of its registers and save those elsewhere.
+#pragma GCC optimize("no-schedule-insns")
+#endif
+"""
+
 
 @dataclass(frozen=True)
 class Emission:
@@ -80,6 +87,8 @@ def _operator_file(emission: Emission) -> Iterator[str]:
     if any(p.libm for p in emission.printers.values()):
         yield "#include <math.h>"
     yield ""
+    if any(name.startswith("kp_load") for name in used):
+        yield _NO_EARLY_SCHEDULING
     yield helpers(used)
     for name in emission.order:
         prototype = emission.prototype(name)

@@ -155,6 +155,8 @@ class Expressions:
             return f"&{self.text(expr.args[0])}"
         if name in ("call_extern", "call_pure_extern"):
             return self._extern(expr)
+        if name == "rsqrt":
+            return f"(1.0f / {self._math('sqrtf', self.text(expr.args[0]))})"
         if name in _MATH and str(expr.ty.dtype) == "float32":
             return self._math(_MATH[name], *(self.text(arg) for arg in expr.args))
         raise ModelError(f"the intrinsic {name} on {expr.ty.dtype} cannot be written in C")

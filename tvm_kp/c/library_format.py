@@ -83,10 +83,10 @@ def _metadata(model: Model) -> dict[str, Any]:
 
 
 def _functions(model: Model) -> dict[str, Any]:
-    largest = max((op.workspace_bytes for op in model.operators), default=0)
     main = {
         "device": 1,
-        "workspace_size_bytes": model.workspace_bytes + largest,
+        # The operators' memory is planned together with main's.
+        "workspace_size_bytes": model.workspace_bytes,
         "constants_size_bytes": model.constants_bytes,
         "io_size_bytes": model.io_bytes,
         "inputs": _tensors(model.inputs),
@@ -125,7 +125,6 @@ def _model(members: dict[str, bytes]) -> Model:
         Operator(op["function_name"], op["workspace"][0]["workspace_size_bytes"])
         for op in functions["operator_functions"]
     )
-    largest = max((op.workspace_bytes for op in operators), default=0)
     source = "codegen/host/src/"
     return Model(
         name=name,
@@ -139,7 +138,7 @@ def _model(members: dict[str, bytes]) -> Model:
             if path.startswith(source)
         },
         operators=operators,
-        workspace_bytes=main["workspace_size_bytes"] - largest,
+        workspace_bytes=main["workspace_size_bytes"],
         constants_bytes=main["constants_size_bytes"],
         decisions=tuple(Decision.from_dict(entry) for entry in module["decisions"]),
         relax=members[f"src/{name}.relax"].decode(),

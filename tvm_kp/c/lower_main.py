@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 from tvm.ir import GenericConst
 
+from tvm_kp.c.in_place import may_overwrite
 from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
+from tvm_kp.errors import ModelError
 
+_VIEWS = ("relax.reshape", "relax.concat", "relax.split", "relax.strided_slice")
 Value = View | tuple["Value", ...]
-# (function, index of an input, index of an output) -> may they be the same memory?
-InPlace = Callable[[str, int, int], bool]
 
+def lower_main(mod: tvm.IRModule, kernels: Mapping[str, tirx.PrimFunc]) -> Program:
+    """The program of ``main``, whose operators are calls of PrimFuncs, views and ``kp.scan``.
 
-def lower_main(mod: tvm.IRModule, in_place: InPlace) -> Program:
-    """The program of ``main``, whose operators are calls of PrimFuncs, views and ``kp.scan``."""
-    return _Lowering(mod, in_place).program()
+    ``kernels`` are the lowered PrimFuncs: they tell what may be computed in place, and their
+    last parameters which temporary memory a call needs. Raises ``ModelError`` for an operator
+    that is none of these.
+    """
+    return _Lowering(mod, kernels).program()
 
 
 class _Lowering:
-    def __init__(self, mod: tvm.IRModule, in_place: InPlace) -> None:
+    def __init__(self, mod: tvm.IRModule, kernels: Mapping[str, tirx.PrimFunc]) -> None:
         self._mod = mod
-        self._in_place = in_place
+        self._kernels = kernels
         self._constants: dict[GenericConst, Buffer] = {}
         self._body: list[Call | Copy | Zero | Loop] = []
         self._names: dict[str, int] = {}
@@ -82,6 +87,11 @@ class _Lowering:
             return self._call(expr, var, env)
         if name == "kp.scan":
             return self._scan(expr, env)
+        if name not in _VIEWS:
+            raise ModelError(
+                f"the operator {name} has no form in C here (TVM calls a library for it); "
+                "replace it in the model, or leave it to the code around"
+            )
         operand = self._operand(expr.args[0], env)
         if name == "relax.reshape":
             return operand.part(0, _shape(var.ty))
@@ -89,7 +99,6 @@ class _Lowering:
             return self._concat(operand, var)
         if name == "relax.split":
             return _split(operand, var)
-        assert name == "relax.strided_slice", f"{name} was not legalized"
         return _slice(operand, expr, var)
 
     def _call(self, expr: relax.Call, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
@@ -97,7 +106,12 @@ class _Lowering:
         inputs = tuple(self._operand(arg, env) for arg in expr.args[1].fields)
         types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
         outputs = tuple(self._new(var.name, type_) for type_ in types)
-        self._body.append(Call(function, inputs, outputs))
+        temporaries = self._kernels[function].params[len(inputs) + len(outputs) :]
+        scratch = tuple(
+            self._new("scratch", relax.TensorType([int(n) for n in t.shape], str(t.dtype)))
+            for t in temporaries
+        )
+        self._body.append(Call(function, inputs, outputs, scratch))
         return outputs if isinstance(var.ty, relax.TupleType) else outputs[0]
 
     def _concat(self, parts: tuple[View, ...], var: relax.Var) -> View:
@@ -165,7 +179,7 @@ class _Lowering:
         statement = self._body[writer]
         output = len(statement.inputs) + [o is value for o in statement.outputs].index(True)
         return all(
-            self._in_place(statement.function, index, output)
+            may_overwrite(self._kernels[statement.function], index, output)
             for index, read in enumerate(statement.inputs)
             if read.overlaps(state)
         )

@@ -12,10 +12,9 @@ from tvm_kp import __version__
 from tvm_kp.artifacts import Decision, Model, Operator, TensorSpec
 from tvm_kp.c.emit import Emission, emit, emit_header
 from tvm_kp.c.lifetimes import lifetimes
-from tvm_kp.c.in_place import may_overwrite
 from tvm_kp.c.lower_main import lower_main
 from tvm_kp.c.plan import plan
-from tvm_kp.c.program import Buffer
+from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.tir_main import tir_main
 
 
@@ -29,7 +28,7 @@ def make_model(
     decisions: Sequence[Decision],
 ) -> Model:
     """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``."""
-    program = lower_main(mod, lambda op, read, written: may_overwrite(kernels[op], read, written))
+    program = lower_main(mod, kernels)
     used = lifetimes(program)
     planned = plan(list(used.values()), alignment)
     main = tir_main(program)
@@ -51,7 +50,9 @@ def make_model(
         outputs=_specs(program.outputs),
         header=emit_header(emission),
         sources=emit(emission),
-        operators=tuple(Operator(emission.symbol(op)) for op in emission.order),
+        operators=tuple(
+            Operator(emission.symbol(op), _scratch_bytes(op, program)) for op in emission.order
+        ),
         workspace_bytes=planned.peak,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
         decisions=tuple(decisions),
@@ -62,6 +63,11 @@ def make_model(
 
 def _specs(buffers: Sequence[Buffer]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(b.name, b.shape, b.dtype) for b in buffers)
+
+
+def _scratch_bytes(operator: str, program: Program) -> int:
+    calls = (s for s, _ in program.flat() if isinstance(s, Call) and s.function == operator)
+    return sum(view.nbytes for view in next(calls).scratch)
 
 
 def _params(constants: Sequence[Buffer]) -> bytes:

@@ -74,11 +74,17 @@ class View:
 
 @dataclass(frozen=True)
 class Call:
-    """Call of an operator: ``function(*inputs, *outputs)``."""
+    """Call of an operator: ``function(*inputs, *results, *scratch)``."""
 
     function: str
     inputs: tuple[View, ...]
-    outputs: tuple[View, ...]
+    results: tuple[View, ...]
+    scratch: tuple[View, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[View, ...]:
+        """Everything that the call writes to."""
+        return (*self.results, *self.scratch)
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,9 @@ def _emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> rel
             return builder.emit(_from_front(joined, axis))
     if name == "relax.split" and not _outermost(value.args[0], axis := int(value.attrs.axis)):
         moved = builder.emit(_to_front(value.args[0], axis))
-        sections = value.attrs.indices_or_sections
-        sections = int(sections) if isinstance(sections, int) else [int(s) for s in sections]
-        parts = builder.emit(relax.op.split(moved, sections, axis=0))
+        sizes = [int(part.shape[axis]) for part in var.ty.fields]
+        ends = [sum(sizes[: k + 1]) for k in range(len(sizes) - 1)]
+        parts = builder.emit(relax.op.split(moved, ends, axis=0))
         count = len(parts.ty.fields)
         fields = [builder.emit(_from_front(builder.emit(parts[k]), axis)) for k in range(count)]
         return builder.emit(relax.Tuple(fields))

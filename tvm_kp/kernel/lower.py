@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tvm
+import tvm_ffi
 from tvm import s_tir, tirx
+from tvm.ir import Var
 
 
 def lower(mod: tvm.IRModule) -> tvm.IRModule:
@@ -22,7 +24,7 @@ def lower(mod: tvm.IRModule) -> tvm.IRModule:
     with tvm.transform.PassContext(config=config):
         return tvm.transform.Sequential(
             [
-                tirx.transform.ForceNarrowIndexToInt32(),
+                tirx.transform.Apply(_narrow_indices),
                 s_tir.transform.CanonicalizeLoop(),
                 s_tir.transform.LowerInitBlock(),
                 s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
@@ -40,3 +42,18 @@ def lower(mod: tvm.IRModule) -> tvm.IRModule:
             ],
             name="kp.lower",
         )(mod)
+
+
+def _narrow_indices(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """32-bit loops and indices; a function with 64-bit data is left to ``NarrowDataType``."""
+    wide: list[Var] = []
+
+    def note(buffer: Var) -> None:
+        if isinstance(buffer.ty, tirx.BufferType) and str(buffer.dtype) == "int64":
+            wide.append(buffer)
+
+    tvm_ffi.structural_walk(function, (Var, note))
+    if wide:
+        return function
+    narrowed = tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": function}))
+    return narrowed["main"]

@@ -16,6 +16,7 @@ from types import ModuleType
 import tvm
 from tvm import s_tir, tirx
 
+from tvm_kp.kernel.hoist import hoist_allocations
 from tvm_kp.kernel.load_multiple import use_load_multiple
 from tvm_kp.kernel.lower import lower
 from tvm_kp.target import content_dir
@@ -46,7 +47,10 @@ def _load(path: Path) -> Rule:
 
 
 def schedule(mod: tvm.IRModule, isa: Sequence[str]) -> dict[str, tirx.PrimFunc]:
-    """The lowered PrimFuncs of ``mod`` by name, each scheduled for a core with ``isa``."""
+    """The lowered PrimFuncs of ``mod`` by name, each scheduled for a core with ``isa``.
+
+    Parameters beyond those of the PrimFunc in ``mod`` are memory that the caller provides.
+    """
     rules = load_rules(isa)
     functions = {
         gv.name_hint: _apply(function, rules)
@@ -54,7 +58,9 @@ def schedule(mod: tvm.IRModule, isa: Sequence[str]) -> dict[str, tirx.PrimFunc]:
         if isinstance(function, tirx.PrimFunc)
     }
     lowered = lower(tvm.IRModule(functions))
-    result = {gv.name_hint: function for gv, function in lowered.functions_items()}
+    result = {
+        gv.name_hint: hoist_allocations(function) for gv, function in lowered.functions_items()
+    }
     if "fpu" in isa:
         result = {name: use_load_multiple(function) for name, function in result.items()}
     return result
