@@ -14,6 +14,7 @@ import numpy as np
 from tvm_kp import board
 from tvm_kp.artifacts import Footprint, Model, RunResult
 from tvm_kp.c import library_format
+from tvm_kp.c.names import c_part
 from tvm_kp.target import Target
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def compile(
             model = make_model(
                 legal,
                 kernels,
-                name=options.module_name,
+                name=c_part(options.module_name),
                 target=target.name,
                 alignment=options.workspace_alignment,
                 decisions=graph.decisions(mod, kept=options.factorize),

@@ -10,7 +10,8 @@ import numpy as np
 from tvm import tirx
 
 from tvm_kp.c.expressions import C_TYPES, float_literal
-from tvm_kp.c.functions import FunctionPrinter, c_name
+from tvm_kp.c.functions import FunctionPrinter
+from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.support import helpers
 from tvm_kp.c.tir_main import TirMain
@@ -52,7 +53,17 @@ class Emission:
 
     @cached_property
     def printers(self) -> dict[str, FunctionPrinter]:
-        return {name: FunctionPrinter(self.operators[name]) for name in self.order}
+        first_calls: dict[str, Call] = {}
+        for call, _ in self.program.flat():
+            if isinstance(call, Call):
+                first_calls.setdefault(call.function, call)
+        return {
+            name: FunctionPrinter(
+                self.operators[name],
+                dict(zip(self.operators[name].params, _roles(first_calls[name]), strict=True)),
+            )
+            for name in self.order
+        }
 
     @cached_property
     def aliased(self) -> dict[str, set[int]]:
@@ -77,6 +88,15 @@ def emit(emission: Emission) -> dict[str, str]:
         f"{emission.name}_lib0.c": "\n".join(_entry_file(emission)) + "\n",
         f"{emission.name}_lib1.c": "\n".join(_operator_file(emission)) + "\n",
     }
+
+
+def _roles(call: Call) -> Iterator[str]:
+    """A name for every parameter of an operator: what it is to a call."""
+    for index, view in enumerate(call.inputs):
+        yield f"{'weights' if view.buffer.kind == 'constant' else 'in'}{index}"
+    for kind, views in (("out", call.results), ("scratch", call.scratch)):
+        for index, _ in enumerate(views):
+            yield f"{kind}{index}"
 
 
 def _operator_file(emission: Emission) -> Iterator[str]:

@@ -75,13 +75,15 @@ _ASSOCIATIVE = (tirx.Add, tirx.Mul, tirx.And, tirx.Or)
 class Expressions:
     """Prints expressions; ``names`` maps variables and buffers to C identifiers.
 
-    ``helpers`` collects the helpers and ``libm`` the libm functions that were called.
+    ``helpers`` collects the helpers and ``libm`` the libm functions that were called; buffers
+    in ``scalars`` are variables, not arrays.
     """
 
     def __init__(self, names: Mapping[Var, str], ranges: Analyzer) -> None:
         self.names = names
         self.helpers: set[str] = set()
         self.libm: set[str] = set()
+        self.scalars: set[Var] = set()
         self._ranges = ranges
 
     @singledispatchmethod
@@ -112,7 +114,7 @@ class Expressions:
 
     @text.register
     def _(self, expr: TensorLoad) -> str:
-        return f"{self.names[expr.source]}[{self.text(expr.indices[0])}]"
+        return self.element(expr.source, expr.indices[0])
 
     @text.register
     def _(self, expr: tirx.Cast) -> str:
@@ -160,6 +162,11 @@ class Expressions:
         if name in _MATH and str(expr.ty.dtype) == "float32":
             return self._math(_MATH[name], *(self.text(arg) for arg in expr.args))
         raise ModelError(f"the intrinsic {name} on {expr.ty.dtype} cannot be written in C")
+
+    def element(self, buffer: Var, index: Expr) -> str:
+        """One element of a buffer."""
+        name = self.names[buffer]
+        return name if buffer in self.scalars else f"{name}[{self.text(index)}]"
 
     def _binary(self, expr: Expr) -> str:
         left = self._operand(expr.a, expr, left=True)

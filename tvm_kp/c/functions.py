@@ -14,6 +14,7 @@ from tvm.ir import Call, TensorLoad, Var
 from tvm.sym import Analyzer
 
 from tvm_kp.c.expressions import C_TYPES, Expressions
+from tvm_kp.c.names import c_name
 from tvm_kp.errors import ModelError
 
 
@@ -83,7 +84,7 @@ class FunctionPrinter:
 
     @lines.register
     def _(self, stmt: tirx.BufferStore, indent: str) -> Iterator[str]:
-        target = f"{self._names[stmt.buffer]}[{self._expressions.text(stmt.indices[0])}]"
+        target = self._expressions.element(stmt.buffer, stmt.indices[0])
         yield f"{indent}{target} = {self._expressions.text(stmt.value)};"
 
     @lines.register
@@ -92,7 +93,10 @@ class FunctionPrinter:
             return
         name = self._name(stmt.buffer)
         size = math.prod(int(extent) for extent in stmt.buffer.shape)
-        yield f"{indent}{C_TYPES[str(stmt.buffer.dtype)]} {name}[{size}];"
+        if size == 1:
+            self._expressions.scalars.add(stmt.buffer)
+        extent = "" if size == 1 else f"[{size}]"
+        yield f"{indent}{C_TYPES[str(stmt.buffer.dtype)]} {name}{extent};"
 
     @lines.register
     def _(self, stmt: tirx.DeclBuffer, _indent: str) -> Iterator[str]:
@@ -118,9 +122,17 @@ class FunctionPrinter:
     def _end(self, stmt: tirx.For) -> tvm.ir.Expr:
         return self._ranges.simplify(stmt.min + stmt.extent)
 
+    def _readable(self, name: str) -> str:
+        """The name without TVM's affixes; a tile of a parameter is named after the parameter."""
+        for param in self._function.params:
+            if name.startswith(f"{param.name}_"):
+                return self._names[param] + name.removeprefix(param.name)
+        name = name.removeprefix("T_").replace("_intermediate", "").replace("_fused", "")
+        return re.sub(r"(_\d+)+$", "", name)
+
     def _name(self, var: Var, wanted: str | None = None) -> str:
         """A C identifier for ``var`` that no other variable of the function has."""
-        base = wanted or c_name(var.name)
+        base = wanted or c_name(self._readable(var.name))
         name, count = base, 0
         while name in self._taken:
             count += 1
@@ -164,19 +176,6 @@ def _used_buffers(function: tirx.PrimFunc) -> set[Var]:
         ),
     )
     return used
-
-
-def c_name(name: str) -> str:
-    """``name`` with everything that C does not allow in an identifier replaced by ``_``."""
-    cleaned = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return f"_{cleaned}" if cleaned[:1].isdigit() or cleaned in _KEYWORDS else cleaned
-
-
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while".split()
-)
 
 
 def _pointed(data: tvm.ir.Expr) -> Var:

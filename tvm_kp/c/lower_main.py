@@ -11,6 +11,7 @@ from tvm import relax, tirx
 from tvm.ir import GenericConst
 
 from tvm_kp.c.in_place import may_overwrite
+from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
 from tvm_kp.errors import ModelError
 
@@ -38,7 +39,7 @@ class _Lowering:
     def program(self) -> Program:
         main = self._mod["main"]
         inputs = tuple(
-            Buffer(self._unique(p.name), _shape(p.ty), p.ty.dtype.dtype, "input")
+            Buffer(self._unique(c_name(p.name)), _shape(p.ty), p.ty.dtype.dtype, "input")
             for p in main.params
         )
         env: dict[relax.Var, Value] = {
@@ -69,13 +70,16 @@ class _Lowering:
         result = self._operand(function.body.body, env)
         return list(result) if isinstance(result, tuple) else [result]
 
-    def _operand(self, expr: relax.Expr, env: Mapping[relax.Var, Value]) -> Value:
+    def _operand(
+        self, expr: relax.Expr, env: Mapping[relax.Var, Value], name: str = "constant"
+    ) -> Value:
+        """What ``expr`` stands for; a constant that is new is called ``name``."""
         if isinstance(expr, relax.Var):
             return env[expr]
         if isinstance(expr, relax.Tuple):
-            return tuple(self._operand(item, env) for item in expr.fields)
+            return tuple(self._operand(item, env, name) for item in expr.fields)
         assert isinstance(expr, GenericConst), f"operand {expr} was not lowered"
-        return self._constant(expr)
+        return self._constant(expr, name)
 
     def _value(self, expr: relax.Expr, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
         if isinstance(expr, relax.TupleGetItem):
@@ -103,9 +107,10 @@ class _Lowering:
 
     def _call(self, expr: relax.Call, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
         function = expr.args[0].name_hint
-        inputs = tuple(self._operand(arg, env) for arg in expr.args[1].fields)
+        args = expr.args[1].fields
+        inputs = tuple(self._operand(arg, env, f"{function}_weights") for arg in args)
         types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
-        outputs = tuple(self._new(var.name, type_) for type_ in types)
+        outputs = tuple(self._new(f"{function}_out", type_) for type_ in types)
         temporaries = self._kernels[function].params[len(inputs) + len(outputs) :]
         scratch = tuple(
             self._new("scratch", relax.TensorType([int(n) for n in t.shape], str(t.dtype)))
@@ -188,11 +193,11 @@ class _Lowering:
         shape, dtype = (_shape(type_), type_.dtype.dtype) if like is None else (like.shape, like.dtype)
         return View(Buffer(self._unique(name), shape, dtype), shape, dtype)
 
-    def _constant(self, expr: GenericConst) -> View:
+    def _constant(self, expr: GenericConst, name: str) -> View:
         if expr not in self._constants:
             array = expr.value.numpy()
             self._constants[expr] = Buffer(
-                self._unique("constant"), array.shape, str(array.dtype), "constant", value=array
+                self._unique(name), array.shape, str(array.dtype), "constant", value=array
             )
         buffer = self._constants[expr]
         return View(buffer, buffer.shape, buffer.dtype)

@@ -14,33 +14,33 @@ NOTHING = "–"
 
 def decision_table(decisions: Sequence[Decision]) -> Table:
     """What was found in every dense operator, and what was done with it."""
-    columns = ("operator", "W", "structure", "factors", "error")
-    numbers = ("MACs", "MACs after", "bytes", "bytes after")
+    columns = ("operator", "W", "structure", "factors, or why none", "error", "MACs", "bytes")
     rows = tuple(_decision_row(decision) for decision in decisions)
     note = "" if rows else "No operator with a dense constant weight."
-    return Table("Weights", (*columns, *numbers, "reason"), rows, note)
+    return Table("Weights", columns, rows, note)
 
 
 def factors(decision: Decision) -> str:
     """``4 × (2×16) ⊗ (59×8)``: the factor pair and how many row blocks have one."""
     pair = " ⊗ ".join(f"({rows}×{columns})" for rows, columns in decision.factors)
-    return f"{decision.blocks} × {pair}" if pair and decision.blocks > 1 else pair or NOTHING
+    return f"{decision.blocks} × {pair}" if decision.blocks > 1 else pair
 
 
 def _decision_row(decision: Decision) -> tuple[Cell, ...]:
     rows, columns = decision.shape
     return (
-        decision.operator,
+        f"{decision.function}.{decision.operator}",
         f"{rows}×{columns}",
         decision.structure,
-        factors(decision),
+        factors(decision) if decision.factors else decision.reason,
         f"{decision.error:.1e}" if decision.factors else NOTHING,
-        decision.macs_before,
-        decision.macs_after,
-        decision.bytes_before,
-        decision.bytes_after,
-        decision.reason,
+        _change(decision.macs_before, decision.macs_after),
+        _change(decision.bytes_before, decision.bytes_after),
     )
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
 
 
 def footprint_table(model: Model, footprint: Footprint) -> Table:
