@@ -1,13 +1,17 @@
 """Matrix products in portable C: a row of four accumulators, for compilers to make of what
 they can (a vector on the host, library calls where there is no FPU)."""
 
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+
 from tvm_kp.kernel.tiling import find_product, tile_product
 
-ISA = set()
+ISA: set[str] = set()
 ACCUMULATORS = 4
 
 
-def apply(sch):
+def apply(sch: Schedule) -> Schedule | None:
     product = find_product(sch)
     if product is None:
         return None

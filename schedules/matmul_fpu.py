@@ -4,6 +4,10 @@ Of the 32 single-precision registers 16 hold results, 8 a vector of W read by on
 and the rest scalars of X, so that a multiply-accumulate costs little more than itself.
 """
 
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+
 from tvm_kp.kernel.tiling import find_product, tile_product
 
 ISA = {"fpu"}
@@ -11,7 +15,7 @@ ACCUMULATORS = 16
 VECTOR = 8
 
 
-def apply(sch):
+def apply(sch: Schedule) -> Schedule | None:
     product = find_product(sch)
     if product is None:
         return None

@@ -1,11 +1,16 @@
-"""Everything else: TVM's own loops, with the intermediates that only map elements inlined."""
+"""Everything else: TVM's own loops, sums in registers, intermediates inlined."""
 
-from tvm_kp.kernel.tiling import inline_injective
+from __future__ import annotations
 
-ISA = set()
+from tvm.s_tir import Schedule
+
+from tvm_kp.kernel.tiling import accumulate_in_registers, inline_intermediates
+
+ISA: set[str] = set()
 PRIORITY = -1
 
 
-def apply(sch):
-    inline_injective(sch)
+def apply(sch: Schedule) -> Schedule | None:
+    inline_intermediates(sch)
+    accumulate_in_registers(sch)
     return sch

@@ -1,9 +1,13 @@
 """Point-wise functions: one loop, every intermediate in a register."""
 
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+
 from tvm_kp.kernel.tiling import merge_pointwise
 
-ISA = set()
+ISA: set[str] = set()
 
 
-def apply(sch):
+def apply(sch: Schedule) -> Schedule | None:
     return sch if merge_pointwise(sch) else None

@@ -163,7 +163,8 @@ class _Lowering:
         for state, value in zip(states, new, strict=True):
             if value.location() == state.location():
                 continue
-            if _is_free(value) and self._replaceable(state, value):
+            moved = any(other.overlaps(state) for other in new if other is not value)
+            if _is_free(value) and not moved and self._replaceable(state, value):
                 value.buffer.parent = state.buffer
             else:
                 pending.append((state, value))
@@ -177,14 +178,16 @@ class _Lowering:
 
     def _replaceable(self, state: View, value: View) -> bool:
         """Whether the new value may be written over the old one: nobody reads that any more."""
-        writer = next(k for k, s in enumerate(self._body) if any(o is value for o in s.outputs))
-        later = self._body[writer + 1 :]
-        if any(read.overlaps(state) for s in later for read in s.inputs):
+        writers = [k for k, s in enumerate(self._body) if any(o.overlaps(value) for o in s.outputs)]
+        statement = self._body[writers[-1]] if writers else None
+        if len(writers) != 1 or not isinstance(statement, Call):
             return False
-        statement = self._body[writer]
-        output = len(statement.inputs) + [o is value for o in statement.outputs].index(True)
-        return all(
-            may_overwrite(self._kernels[statement.function], index, output)
+        if any(read.overlaps(state) for s in self._body[writers[0] + 1 :] for read in s.inputs):
+            return False
+        buffers = [view.buffer for view in (*statement.inputs, *statement.outputs)]
+        return value.buffer in buffers and all(
+            read.location() == state.location()
+            and may_overwrite(self._kernels[statement.function], index, buffers.index(value.buffer))
             for index, read in enumerate(statement.inputs)
             if read.overlaps(state)
         )

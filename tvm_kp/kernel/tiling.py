@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-import tvm
+import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.ir import TensorLoad
+from tvm.ir import Call, TensorLoad
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def find_product(sch: s_tir.Schedule) -> Product | None:
         return None
     stmt = sch.get(reductions[0])
     operands = _operands(stmt)
-    reduced = [v for v in stmt.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    reduced = [v for v in stmt.iter_vars if _is_reduced(v)]
     if operands is None or len(reduced) != 1 or stmt.iter_vars[-1] not in reduced:
         return None
     column = stmt.iter_vars[-2]
@@ -78,14 +79,31 @@ def tile_product(
         sch.annotate(loop, "pragma_loop_partition_hint", 1)
 
 
-def inline_injective(sch: s_tir.Schedule) -> None:
-    """Inline every intermediate that only moves or maps elements, where that is possible."""
+def inline_intermediates(sch: s_tir.Schedule) -> None:
+    """Inline every intermediate that is not computed more often, or costs no call, for that."""
     for block in _blocks(sch):
-        if not _is_reduction(sch, block) and sch.get_consumers(block):
-            try:
+        consumers = sch.get_consumers(block)
+        if _is_reduction(sch, block) or not consumers:
+            continue
+        once = len(consumers) == 1 and not _is_reduction(sch, consumers[0])
+        if once or _is_cheap(sch, block):
+            with suppress(s_tir.ScheduleError):
                 sch.compute_inline(block)
-            except tvm.s_tir.ScheduleError:
-                continue
+
+
+def accumulate_in_registers(sch: s_tir.Schedule) -> None:
+    """Sum every reduction in a register, inside the loop of its only consumer if it can be."""
+    for block in _blocks(sch):
+        if not _is_reduction(sch, block) or len(sch.get(block).writes) != 1:
+            continue
+        consumers = sch.get_consumers(block)
+        with suppress(s_tir.ScheduleError):
+            if len(consumers) == 1 and not _is_reduction(sch, consumers[0]):
+                sch.compute_at(block, sch.get_loops(consumers[0])[-1])
+            else:
+                spatial = [v for v in sch.get(block).iter_vars if not _is_reduced(v)]
+                result = sch.cache_write(block, 0, "local")
+                sch.reverse_compute_at(result, sch.get_loops(block)[len(spatial) - 1])
 
 
 def merge_pointwise(sch: s_tir.Schedule) -> bool:
@@ -108,7 +126,7 @@ def _start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SB
         return product.block
     try:
         sch.fuse_reduction_epilogue(product.block, consumers[0])
-    except tvm.s_tir.ScheduleError:
+    except s_tir.ScheduleError:
         return product.block
     return next(block for block in _blocks(sch) if _is_reduction(sch, block))
 
@@ -118,7 +136,17 @@ def _blocks(sch: s_tir.Schedule) -> list[s_tir.schedule.SBlockRV]:
 
 
 def _is_reduction(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> bool:
-    return any(v.iter_type == tirx.IterVar.CommReduce for v in sch.get(block).iter_vars)
+    return any(_is_reduced(v) for v in sch.get(block).iter_vars)
+
+
+def _is_reduced(axis: tirx.IterVar) -> bool:
+    return axis.iter_type == tirx.IterVar.CommReduce
+
+
+def _is_cheap(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> bool:
+    calls: list[str] = []
+    tvm_ffi.structural_walk(sch.get(block).body, (Call, lambda call: calls.append(call.op.name)))
+    return all(name in ("prim.if_then_else", "tirx.likely") for name in calls)
 
 
 def _extents(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> tuple[int, ...]:
