@@ -1,10 +1,11 @@
-"""Values of a small compiled model, for whatever prints or writes them."""
+"""Values of a small compiled model, golden files, and the stages from Relax to a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,6 +20,48 @@ from tvm_kp.artifacts import (
     TensorSpec,
 )
 from tvm_kp.target import Target
+
+if TYPE_CHECKING:
+    import tvm
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with the file of that name in tests/golden, or writes it."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no {path}; run pytest --update-golden"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[..., Model]:
+    """A Relax module, factorized or not, through the stages that are left to its C."""
+    from tvm_kp import graph
+    from tvm_kp.c.model import make_model
+    from tvm_kp.kernel.schedule import schedule
+
+    def make(
+        mod: tvm.IRModule, target: str = "host", name: str = "m", alignment: int = 8
+    ) -> Model:
+        legal = graph.legalize()(mod)
+        kernels = schedule(legal, Target.load(target).isa)
+        return make_model(
+            legal, kernels, name=name, target=target, alignment=alignment, decisions=()
+        )
+
+    return make
 
 
 @dataclass(frozen=True)

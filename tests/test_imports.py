@@ -14,7 +14,7 @@ PACKAGE = Path(tvm_kp.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("driver",),
+    ("driver", "autoload"),
     ("compress", "graph", "kernel", "c", "board", "report"),
     ("artifacts", "target", "errors", "kronecker", "structure", "fixedpoint"),
 )

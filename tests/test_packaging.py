@@ -63,6 +63,7 @@ def test_wheel_names_its_commands(wheel):
     text = archive.read(entry_points).decode()
     assert "tvm-kp = tvm_kp.cli.main:main" in text
     assert "tvmc = tvm_kp.cli.main:main" in text
+    assert "[tvm.backends]\ntvm_kp = tvm_kp.autoload:register" in text
 
 
 def test_content_is_found_in_an_installation(installed):

@@ -39,6 +39,10 @@ class Options:
     factorize: bool = True
     workspace_alignment: int = 8
 
+    @property
+    def keeps_factors(self) -> bool:
+        return self.factorize and "FactorizeKronecker" not in self.disabled_pass
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -84,7 +88,7 @@ def compile(
         with stage("recognize"):
             mod = graph.RecognizeKronecker()(mod)
         with stage("factorize"):
-            factored = graph.FactorizeKronecker()(mod) if options.factorize else mod
+            factored = graph.FactorizeKronecker()(mod) if options.keeps_factors else mod
         with stage("legalize"):
             legal = graph.legalize()(factored)
         with stage("schedule"):
@@ -96,7 +100,7 @@ def compile(
                 name=c_part(options.module_name),
                 target=target.name,
                 alignment=options.workspace_alignment,
-                decisions=graph.decisions(mod, kept=options.factorize),
+                decisions=graph.decisions(mod, kept=options.keeps_factors),
             )
     with stage("footprint"):
         footprint = board.footprint(model, target)

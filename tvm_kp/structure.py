@@ -90,6 +90,13 @@ def search(w: np.ndarray, blocks: int = 1, tolerance: float = 0.0) -> Iterator[S
             yield found
 
 
+def confirm(
+    w: np.ndarray, blocks: int, factors: Factors, tolerance: float = 0.0
+) -> Structure | None:
+    """The structure of ``w`` with exactly these factor shapes, or None; see ``search``."""
+    return _verified(_gates(w, blocks), factors, tolerance)
+
+
 def _gates(w: np.ndarray, blocks: int) -> np.ndarray:
     if w.ndim != 2 or 0 in w.shape or w.dtype.kind not in "fiub":
         raise ValueError(f"a {w.dtype} array of shape {w.shape}; a real matrix is needed")

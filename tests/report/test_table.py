@@ -45,6 +45,11 @@ def test_html_is_escaped():
     assert "<p class=note>a note</p>" in page
 
 
+def test_markdown():
+    lines = Table("t", ("a|b", "bytes"), (("x", 12345), ("y|", 6))).to_markdown().splitlines()
+    assert lines == ["| a\\|b | bytes |", "| --- | --: |", "| x | 12,345 |", "| y\\| | 6 |"]
+
+
 def test_text():
     assert [text(cell) for cell in ("a", 60416, 0.123456, 12345.6)] == [
         "a",

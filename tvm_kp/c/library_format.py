@@ -39,7 +39,7 @@ def read(path: str | Path) -> Model:
     if not path.is_file():
         raise ModelError(f"no archive at {path}; tvm-kp compile writes one")
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:") as archive:
             members = {
                 info.name.removeprefix("./"): archive.extractfile(info).read()
                 for info in archive.getmembers()

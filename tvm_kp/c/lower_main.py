@@ -168,9 +168,10 @@ class _Lowering:
                 value.buffer.parent = state.buffer
             else:
                 pending.append((state, value))
-        # A value may lie in a state that is overwritten first: such values are set aside.
+        # A value may lie in a state that is overwritten before, or while, it is copied: such
+        # values are set aside.
         for index, (state, value) in enumerate(pending):
-            if any(value.overlaps(other) for other in states if other is not state):
+            if any(value.overlaps(other) for other in states):
                 aside = self._new("aside", None, value)
                 self._body.append(Copy(value, aside))
                 pending[index] = (state, aside)

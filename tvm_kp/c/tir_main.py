@@ -28,7 +28,7 @@ def tir_main(program: Program) -> TirMain:
         root: tirx.decl_buffer((max(1, _elements(root)),), root.dtype, root.name) for root in roots
     }
     body = [_statement(statement, params) for statement in program.body]
-    function = tirx.PrimFunc(list(params.values()), tirx.SeqStmt(body))
+    function = tirx.PrimFunc(list(params.values()), tirx.stmt_seq(*body))
     return TirMain(function.with_attr("global_symbol", "__tvm_main__"), tuple(roots))
 
 
@@ -40,7 +40,7 @@ def _statement(
     if isinstance(statement, Loop):
         t = tirx.Var("t", "int32")
         body = [_statement(inner, params, t) for inner in statement.body]
-        return tirx.For(t, 0, statement.steps, tirx.ForKind.SERIAL, tirx.SeqStmt(body))
+        return tirx.For(t, 0, statement.steps, tirx.ForKind.SERIAL, tirx.stmt_seq(*body))
     pointers = [_pointer(v, params, t) for v in (*statement.inputs, *statement.outputs)]
     if isinstance(statement, Call):
         call = tirx.call_extern("int32", statement.function, *pointers)

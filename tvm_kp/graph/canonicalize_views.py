@@ -37,7 +37,7 @@ def _emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> rel
     if name == "relax.permute_dims" and _moves_nothing(value):
         return builder.emit(relax.op.reshape(value.args[0], var.ty.shape))
     if name == "relax.concat":
-        parts = list(value.args[0].fields)
+        parts = _fields(builder, value.args[0])
         if not _outermost(parts[0], axis := int(value.attrs.axis)):
             moved = [builder.emit(_to_front(part, axis)) for part in parts]
             joined = builder.emit(relax.op.concat(moved, axis=0))
@@ -53,6 +53,13 @@ def _emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> rel
     if name == "relax.strided_slice":
         return _slice(builder, value)
     return builder.emit(value)
+
+
+def _fields(builder: relax.BlockBuilder, parts: relax.Expr) -> list[relax.Expr]:
+    """The tensors of a tuple, which may be bound to a variable."""
+    if isinstance(parts, relax.Tuple):
+        return list(parts.fields)
+    return [builder.emit(parts[k]) for k in range(len(parts.ty.fields))]
 
 
 def _slice(builder: relax.BlockBuilder, value: relax.Call) -> relax.Expr:
@@ -93,4 +100,3 @@ def _from_front(expr: relax.Expr, axis: int) -> relax.Expr:
     rank = len(shape_of(expr))
     axis %= rank
     return relax.op.permute_dims(expr, [*range(1, axis + 1), 0, *range(axis + 1, rank)])
-

@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_kp.graph import scan
-from tvm_kp.graph.rewrite import rebuild
+from tvm_kp.graph.rewrite import rebuild, update
 
 _STACK_WIDTH = 16  # tensors joined at once: wide concatenations compile slowly
 
@@ -22,8 +22,7 @@ class ExpandScan:
             call = scan.match(value)
             return builder.emit(value if call is None else _expand(call, builder))
 
-        mod.update_func(mod.get_global_var("main"), rebuild(mod["main"], emit))
-        return mod
+        return update(mod, lambda function: rebuild(function, emit))
 
 
 def _expand(call: scan.Scan, builder: relax.BlockBuilder) -> relax.Tuple:

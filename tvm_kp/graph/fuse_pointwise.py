@@ -10,12 +10,12 @@ from tvm_kp.graph import scan
 from tvm_kp.graph.rewrite import bindings, name_of, substitute, variables
 
 _POINTWISE = {
-    f"relax.{name}"
-    for name in (
-        "abs add clip cos divide exp floor log maximum minimum multiply negative power rsqrt "
-        "sigmoid sin sqrt square subtract tanh"
-    ).split()
-} | {f"relax.nn.{name}" for name in ("relu", "leakyrelu", "gelu", "silu")}
+    *("relax.abs", "relax.add", "relax.clip", "relax.cos", "relax.divide", "relax.exp"),
+    *("relax.floor", "relax.log", "relax.maximum", "relax.minimum", "relax.multiply"),
+    *("relax.negative", "relax.power", "relax.rsqrt", "relax.sigmoid", "relax.sin", "relax.sqrt"),
+    *("relax.square", "relax.subtract", "relax.tanh", "relax.nn.gelu", "relax.nn.leakyrelu"),
+    *("relax.nn.relu", "relax.nn.silu"),
+}
 
 
 @tvm.transform.module_pass(opt_level=0, name="FusePointwise")
@@ -70,22 +70,26 @@ class _Rebuilt:
         """Emit one call of a new primitive function that computes ``group``."""
         inside = {binding.var for binding in group}
         others = [b for b in bindings(self._step) if b.var not in inside]
-        read_outside = {var for b in others for var in variables(b.value)}
+        exprs = [self._step.body.body, *(b.value for b in others)]
+        read_outside = {var for expr in exprs for var in variables(expr)}
         outputs = [b.var for b in group if b.var in read_outside]
         inputs = list(
             dict.fromkeys(v for b in group for v in variables(b.value) if v not in inside)
         )
-        primitive = self._module.add_func(_primitive(group, inputs, outputs), "cell")
-        result = builder.emit(relax.Call(primitive, [self._new[v] for v in inputs]))
+        # A primitive function holds no tensors: they are arguments like others.
+        tensors = list(dict.fromkeys(t for b in group for t in _tensors(b.value)))
+        function = _primitive(group, [*inputs, *tensors], outputs)
+        primitive = self._module.add_func(function, "cell")
+        result = builder.emit(relax.Call(primitive, [*(self._new[v] for v in inputs), *tensors]))
         for index, var in enumerate(outputs):
             only = len(outputs) == 1
             self._new[var] = result if only else builder.emit(result[index])
 
 
 def _primitive(
-    group: list[relax.VarBinding], inputs: list[relax.Var], outputs: list[relax.Var]
+    group: list[relax.VarBinding], inputs: list[relax.Expr], outputs: list[relax.Var]
 ) -> relax.Function:
-    new = {var: relax.Var(var.name, var.ty) for var in inputs}
+    new = {expr: relax.Var(getattr(expr, "name", "weights"), expr.ty) for expr in inputs}
     builder = relax.BlockBuilder()
     params = list(new.values())
     with builder.function("cell", params, attrs={"Primitive": 1}, private=True):
@@ -96,6 +100,12 @@ def _primitive(
             output = builder.emit_output(results[0] if len(results) == 1 else relax.Tuple(results))
         builder.emit_func_output(output)
     return builder.get()["cell"]
+
+
+def _tensors(value: relax.Expr) -> list[GenericConst]:
+    """The constant operands of ``value`` that are no scalars."""
+    args = value.args if isinstance(value, relax.Call) else []
+    return [arg for arg in args if isinstance(arg, GenericConst) and len(arg.ty.shape)]
 
 
 def _groups(step: relax.Function) -> list[list[relax.VarBinding]]:
@@ -132,7 +142,7 @@ def _pointwise_shape(value: relax.Expr, products: set[relax.Var]) -> tuple[int, 
     """The shape of a point-wise operator; None for others and for a product's bias."""
     if name_of(value) not in _POINTWISE:
         return None
-    if value.op.name == "relax.add" and any(arg in products for arg in value.args):
-        if any(isinstance(arg, GenericConst) for arg in value.args):
-            return None
+    biased = value.op.name == "relax.add" and any(arg in products for arg in value.args)
+    if biased and any(isinstance(arg, GenericConst) for arg in value.args):
+        return None
     return tuple(int(size) for size in value.ty.shape)

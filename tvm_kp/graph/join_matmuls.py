@@ -7,13 +7,15 @@ import tvm
 from tvm import relax
 from tvm.relax.dpl import is_const, is_op, rewrite_call, wildcard
 
+from tvm_kp.graph.rewrite import update
+
 
 @tvm.transform.module_pass(opt_level=0, name="JoinMatmuls")
 class JoinMatmuls:
     """``x·V + h·W -> [x, h]·[V; W]`` for constant 2-D V and W.
 
     One kernel keeps its accumulators in registers over both inputs. Left unchanged: products
-    whose weights are no constants, inputs of different batch.
+    whose weights are no constants, inputs of different batch, outputs of different width.
     """
 
     def transform_module(
@@ -30,12 +32,13 @@ class JoinMatmuls:
                 relax.op.concat([found[x], found[h]], axis=1), relax.const(weights)
             )
 
-        for gv, function in mod.functions_items():
-            if isinstance(function, relax.Function):
-                mod.update_func(gv, rewrite_call(pattern, join, function))
-        return mod
+        return update(mod, lambda function: rewrite_call(pattern, join, function))
 
 
 def _joinable(x: relax.Expr, v: relax.Expr, h: relax.Expr, w: relax.Expr) -> bool:
     two_dimensional = all(len(t.ty.shape) == 2 for t in (x, v, h, w))
-    return two_dimensional and int(x.ty.shape[0]) == int(h.ty.shape[0])
+    return (
+        two_dimensional
+        and int(x.ty.shape[0]) == int(h.ty.shape[0])
+        and int(v.ty.shape[1]) == int(w.ty.shape[1])
+    )

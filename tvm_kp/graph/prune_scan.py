@@ -22,22 +22,23 @@ class PruneScan:
     ) -> tvm.IRModule:
         read = _fields_read(mod["main"])
         module = relax.BlockBuilder(mod)
-        index: dict[relax.Var, dict[int, int]] = {}
 
         def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-            if isinstance(value, relax.TupleGetItem) and value.tuple_value in index:
-                kept = index[value.tuple_value]
-                return builder.emit(relax.TupleGetItem(value.tuple_value, kept[value.index]))
+            if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
+                return value.tuple_value.fields[value.index]
             call = scan.match(value)
-            if call is None:
-                return builder.emit(value)
+            if call is None or len(read[var]) == len(var.ty.fields):
+                return builder.emit(value, var.name)
             first_state = len(var.ty.fields) - len(call.states)
             wanted = [k for k in range(first_state) if k in read[var]]
             wanted += range(first_state, len(var.ty.fields))
             step = module.add_func(_keep_results(mod[call.step], wanted), call.step.name_hint)
-            new = builder.emit(call.rebuild(step))
-            index[new] = {old: position for position, old in enumerate(wanted)}
-            return new
+            new = builder.emit(call.rebuild(step), var.name)
+            fields = {old: builder.emit(new[index]) for index, old in enumerate(wanted)}
+            # Nobody reads what stands for the fields left out.
+            return relax.Tuple(
+                [fields.get(k, fields[first_state]) for k in range(len(var.ty.fields))]
+            )
 
         module.update_func(mod.get_global_var("main"), rebuild(mod["main"], emit))
         return relax.transform.DeadCodeElimination(["main"])(module.get())
@@ -49,7 +50,7 @@ def _fields_read(function: relax.Function) -> dict[relax.Var, set[int]]:
     whole = [function.body.body]
     for binding in bindings(function):
         if isinstance(binding.value, relax.TupleGetItem):
-            read[binding.value.tuple_value].add(binding.value.index)
+            read.setdefault(binding.value.tuple_value, set()).add(binding.value.index)
         else:
             whole.append(binding.value)
     for var in (var for expr in whole for var in variables(expr)):
@@ -62,7 +63,9 @@ def _keep_results(step: relax.Function, kept: list[int]) -> relax.Function:
     step = copy_with_new_vars(step)
     result = step.body.body
     fields = [
-        relax.VarBinding(relax.Var(f"result{k}", result.ty.fields[k]), relax.TupleGetItem(result, k))
+        relax.VarBinding(
+            relax.Var(f"result{k}", result.ty.fields[k]), relax.TupleGetItem(result, k)
+        )
         for k in kept
     ]
     builder = relax.BlockBuilder()

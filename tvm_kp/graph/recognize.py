@@ -6,14 +6,16 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax
 from tvm.ir import GenericConst
 
 from tvm_kp.artifacts import Decision
-from tvm_kp.graph.rewrite import bindings, name_of, shape_of, values, variables
+from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
 from tvm_kp.structure import Structure, search
 
 ATTRIBUTE = "kp.decisions"
@@ -25,6 +27,7 @@ _BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
 class RecognizeKronecker:
     """Record in the module's attribute ``kp.decisions`` what ``recognize`` finds."""
 
+    __call__: ClassVar[Any]  # from module_pass
     tolerance: float = 0.0
 
     def transform_module(
@@ -64,20 +67,22 @@ def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]
     ``tolerance`` is the relative Frobenius error allowed, 0 for exact.
     """
     result: list[Decision] = []
-    for gv, function in mod.functions_items():
-        if isinstance(function, relax.Function):
-            result += _in_function(gv.name_hint, function, tolerance)
+    for gv, function in functions(mod):
+        result += _in_function(gv.name_hint, function, tolerance)
     return tuple(result)
 
 
 def weight(expr: relax.Expr, bound: dict[relax.Var, relax.Expr]) -> np.ndarray | None:
     """W, rows x columns, of ``matmul(x, Wᵀ)`` with a constant 2-D weight; None for others."""
-    if name_of(expr) != "relax.matmul":
+    if name_of(expr) != "relax.matmul" or not isinstance(expr.args[0].ty.shape, relax.ShapeExpr):
         return None
     constant = expr.args[1]
     constant = bound.get(constant, constant) if isinstance(constant, relax.Var) else constant
     transposed = name_of(constant) == "relax.permute_dims"
-    constant = constant.args[0] if transposed else constant
+    if transposed:
+        axes = constant.attrs.axes
+        transposed = axes is None or [int(axis) % 2 for axis in axes] == [1, 0]
+        constant = constant.args[0]
     if not isinstance(constant, GenericConst) or len(constant.ty.shape) != 2:
         return None
     array = constant.value.numpy()
@@ -90,19 +95,45 @@ def summands(
     """The two products of ``x·W_xᵀ + h·W_hᵀ`` with vectors x and h of one batch."""
     if name_of(expr) != "relax.add":
         return None
-    found = [bound.get(arg) if isinstance(arg, relax.Var) else None for arg in expr.args]
-    weights = [None if product is None else weight(product, bound) for product in found]
-    if any(w is None for w in weights) or len(weights[0]) != len(weights[1]):
+    left, right = (bound.get(arg) if isinstance(arg, relax.Var) else None for arg in expr.args)
+    if left is None or right is None:
         return None
-    leading = [shape_of(product.args[0])[:-1] for product in found]
-    return tuple(found) if leading[0] == leading[1] else None
+    over_x, over_h = weight(left, bound), weight(right, bound)
+    if over_x is None or over_h is None or len(over_x) != len(over_h):
+        return None
+    same = tvm_ffi.structural_equal(_leading(left), _leading(right), map_free_vars=False)
+    return (left, right) if same else None
+
+
+def joint_weight(
+    products: tuple[relax.Call, relax.Call], bound: dict[relax.Var, relax.Expr]
+) -> np.ndarray:
+    """[W_x W_h] of what ``summands`` found."""
+    over_x, over_h = (weight(product, bound) for product in products)
+    assert over_x is not None and over_h is not None
+    return np.concatenate([over_x, over_h], axis=1)
+
+
+def operators(function: relax.Function) -> dict[relax.Var, str]:
+    """A name for every variable, its own or, where that is taken, with a number."""
+    seen: Counter[str] = Counter()
+    names = {}
+    for binding in bindings(function):
+        name = binding.var.name
+        names[binding.var] = f"{name}#{seen[name] + 1}" if seen[name] else name
+        seen[name] += 1
+    return names
+
+
+def _leading(product: relax.Call) -> relax.ShapeExpr:
+    return relax.ShapeExpr(list(product.args[0].ty.shape)[:-1])
 
 
 def _in_function(name: str, function: relax.Function, tolerance: float) -> Iterator[Decision]:
-    bound = values(function)
+    bound, names = values(function), operators(function)
     uses = Counter(var for b in bindings(function) for var in variables(b.value))
     alone = {
-        binding.var: _decide(name, binding.var, w, tolerance)
+        binding.var: _decide(name, names[binding.var], w, tolerance)
         for binding in bindings(function)
         if (w := weight(binding.value, bound)) is not None
     }
@@ -110,8 +141,8 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
         pair = summands(binding.value, bound)
         if pair is None or any(uses[arg] != 1 for arg in binding.value.args):
             continue
-        joined = np.concatenate([weight(product, bound) for product in pair], axis=1)
-        joint = _decide(name, binding.var, joined, tolerance)
+        joined = joint_weight(pair, bound)
+        joint = _decide(name, names[binding.var], joined, tolerance)
         apart = [alone[arg] for arg in binding.value.args]
         if joint.macs_after < sum(one.macs_after for one in apart):
             for arg in binding.value.args:
@@ -120,10 +151,10 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
     yield from alone.values()
 
 
-def _decide(function: str, var: relax.Var, w: np.ndarray, tolerance: float) -> Decision:
+def _decide(function: str, operator: str, w: np.ndarray, tolerance: float) -> Decision:
     dense = Decision(
         function=function,
-        operator=var.name,
+        operator=operator,
         shape=w.shape,
         structure="dense",
         reason="",

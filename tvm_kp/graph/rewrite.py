@@ -6,8 +6,29 @@ from collections.abc import Callable, Mapping
 
 import tvm
 from tvm import relax
+from tvm.ir import GenericConst
 
 Emit = Callable[[relax.BlockBuilder, relax.Var, relax.Expr], relax.Expr]
+
+
+def functions(mod: tvm.IRModule) -> list[tuple[tvm.ir.GlobalVar, relax.Function]]:
+    """The Relax functions that are a flat list of pure bindings: what ``rebuild`` can take.
+
+    Left out are functions with branches, nested functions, casts of shapes, or side effects.
+    """
+    return [
+        (gv, function)
+        for gv, function in mod.functions_items()
+        if isinstance(function, relax.Function) and function.is_pure and _is_flat(function)
+    ]
+
+
+def _is_flat(function: relax.Function) -> bool:
+    return isinstance(function.body, relax.SeqExpr) and all(
+        isinstance(binding, relax.VarBinding)
+        and not isinstance(binding.value, relax.If | relax.Function)
+        for binding in bindings(function)
+    )
 
 
 def bindings(function: relax.Function) -> list[relax.VarBinding]:
@@ -45,10 +66,12 @@ def _operands(expr: relax.Expr) -> list[relax.Expr]:
     return [expr.tuple_value] if isinstance(expr, relax.TupleGetItem) else []
 
 
-def substitute(expr: relax.Expr, new: Mapping[relax.Var, relax.Expr]) -> relax.Expr:
-    """``expr`` with every variable replaced."""
+def substitute(expr: relax.Expr, new: Mapping[relax.Expr, relax.Expr]) -> relax.Expr:
+    """``expr`` with every variable replaced, and the constants that ``new`` names."""
     if isinstance(expr, relax.Var):
         return new[expr]
+    if isinstance(expr, GenericConst):
+        return new.get(expr, expr)
     if isinstance(expr, relax.Call):
         args = [substitute(arg, new) for arg in expr.args]
         return relax.Call(expr.op, args, expr.attrs, expr.ty_args)
@@ -69,7 +92,7 @@ def rebuild(function: relax.Function, emit: Emit) -> relax.Function:
         param: relax.Var(param.name, param.ty) for param in function.params
     }
     builder = relax.BlockBuilder()
-    with builder.function("function", list(new.values()), attrs=dict(function.attrs)):
+    with builder.function("function", list(new.values()), attrs=dict(function.attrs or {})):
         with builder.dataflow():
             for binding in bindings(function):
                 new[binding.var] = emit(builder, binding.var, substitute(binding.value, new))
@@ -86,9 +109,8 @@ def _with_symbol_of(old: relax.Function, new: relax.Function) -> relax.Function:
 
 
 def update(mod: tvm.IRModule, change: Callable[[relax.Function], relax.Function]) -> tvm.IRModule:
-    """A module in which every Relax function is replaced by ``change`` of it."""
+    """A new module in which every flat Relax function is replaced by ``change`` of it."""
     result = mod.clone()
-    for gv, function in mod.functions_items():
-        if isinstance(function, relax.Function):
-            result.update_func(gv, change(function))
+    for gv, function in functions(mod):
+        result.update_func(gv, change(function))
     return result

@@ -27,7 +27,7 @@ def _sink(function: relax.Function) -> relax.Function:
     bound: dict[relax.Var, relax.Expr] = {}
 
     def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-        found = _product_and_bias(value, bound)
+        found = _product_and_bias(var, value, bound)
         if found is not None:
             product, bias = found
             total = builder.emit(relax.op.add(product, relax.const(bias)))
@@ -40,7 +40,7 @@ def _sink(function: relax.Function) -> relax.Function:
 
 
 def _product_and_bias(
-    value: relax.Expr, bound: dict[relax.Var, relax.Expr]
+    var: relax.Var, value: relax.Expr, bound: dict[relax.Var, relax.Expr]
 ) -> tuple[relax.Expr, object] | None:
     if name_of(value) != "relax.add":
         return None
@@ -48,13 +48,14 @@ def _product_and_bias(
         reshape = bound.get(view) if isinstance(view, relax.Var) else None
         if not isinstance(bias, GenericConst) or name_of(reshape) != "relax.reshape":
             continue
+        assert reshape is not None
         product = reshape.args[0]
         if name_of(bound.get(product)) != "relax.matmul":
             continue
         lead, *inner = shape_of(product)
         flat = shape_of(view)
         array = bias.value.numpy()
-        if flat[0] == lead and len(flat) == 2 and array.size == flat[1]:
+        covered = len(flat) == 2 and array.size == flat[1] and shape_of(var) == flat
+        if covered and flat[0] == lead:
             return product, array.reshape(inner)
     return None
-

@@ -12,6 +12,8 @@ from tvm.ir import GenericConst
 from tvm_kp.graph import scan
 from tvm_kp.graph.rewrite import name_of, rebuild, shape_of, values
 
+_VIEWS = ("relax.permute_dims", "relax.reshape")
+
 
 @tvm.transform.module_pass(opt_level=0, name="TakeLastState")
 class TakeLastState:
@@ -34,8 +36,9 @@ class TakeLastState:
             bound[new] = value
             return new
 
-        mod.update_func(mod.get_global_var("main"), rebuild(mod["main"], emit))
-        return mod
+        result = mod.clone()
+        result.update_func(mod.get_global_var("main"), rebuild(mod["main"], emit))
+        return result
 
 
 def _last_state(
@@ -49,6 +52,7 @@ def _last_state(
     if output is None or axis != time_axis or index not in (-1, int(source.ty.shape[axis]) - 1):
         return None
     call = scan.match(bound[output.tuple_value])
+    assert call is not None
     results = _results(mod[call.step])
     for state in range(len(results) - len(call.states), len(results)):
         if results[state].same_as(results[output.index]):
@@ -73,28 +77,37 @@ def _taken(var: relax.Var, value: relax.Expr) -> tuple[relax.Expr, int, int] | N
 def _scan_output(
     source: relax.Expr, bound: Mapping[relax.Var, relax.Expr]
 ) -> tuple[relax.TupleGetItem | None, int]:
-    """The scan output that ``source`` is a view of, and the axis its time went to."""
-    swapped, value = False, bound.get(source)
-    while (name := name_of(value)).startswith("relax."):
-        if name == "relax.permute_dims" and not swapped:
-            swapped = [int(axis) for axis in value.attrs.axes] == [1, 0, 2]
-        elif name != "relax.reshape":
-            return None, -1
-        value = bound.get(value.args[0])
+    """The scan output that ``source`` is a view of, and the axis its time went to, or -1."""
+    value = bound.get(source)
+    if name_of(value) in _VIEWS:
+        assert value is not None
+        output, axis = _scan_output(value.args[0], bound)
+        return output, _moved(axis, value, shape_of(source))
     if not isinstance(value, relax.TupleGetItem):
         return None, -1
     call = scan.match(bound.get(value.tuple_value))
     if call is None or value.index >= len(value.tuple_value.ty.fields) - len(call.states):
         return None, -1
-    return value, 1 if swapped else _leading_axis(source, call.steps)
+    return value, 0
 
 
-def _leading_axis(view: relax.Expr, steps: int) -> int:
-    """The axis of a reshaped sequence that runs over its ``steps`` leading rows, or -1."""
-    shape = shape_of(view)
-    for axis, size in enumerate(shape):
-        if size == steps and math.prod(shape[:axis]) == 1:
-            return axis
+def _moved(axis: int, view: relax.Call, shape: list[int]) -> int:
+    """Where a view of this ``shape`` has the time that was at ``axis``, or -1 if nowhere.
+
+    Nor anywhere if the other axes come in another order: a row would not be the state reshaped.
+    """
+    if axis < 0:
+        return -1
+    old = shape_of(view.args[0])
+    if view.op.name == "relax.permute_dims":
+        order = view.attrs.axes
+        axes = [int(k) for k in order] if order is not None else list(range(len(old)))[::-1]
+        others = [k for k in axes if k != axis and old[k] != 1]
+        return axes.index(axis) if others == sorted(others) else -1
+    before = math.prod(old[:axis])
+    for new, size in enumerate(shape):
+        if size == old[axis] and math.prod(shape[:new]) == before:
+            return new
     return -1
 
 

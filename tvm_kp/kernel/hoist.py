@@ -19,14 +19,14 @@ def hoist_allocations(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """
     hoisted: list[tirx.Var] = []
 
-    def without_large(sequence: tirx.SeqStmt) -> tirx.SeqStmt:
+    def without_large(sequence: tirx.SeqStmt) -> tirx.Stmt:
         kept = []
         for stmt in sequence.seq:
             if isinstance(stmt, tirx.AllocBuffer) and _is_large(stmt.buffer):
                 hoisted.append(stmt.buffer)
             else:
                 kept.append(stmt)
-        return tirx.SeqStmt(kept)
+        return tirx.stmt_seq(*kept)
 
     body = tvm_ffi.structural_map(function.body, (tirx.SeqStmt, without_large))
     if not hoisted:

@@ -25,7 +25,7 @@ def use_load_multiple(function: tirx.PrimFunc) -> tirx.PrimFunc:
     return tvm_ffi.structural_map(function, (tirx.SeqStmt, _merged))
 
 
-def _merged(sequence: tirx.SeqStmt) -> tirx.SeqStmt:
+def _merged(sequence: tirx.SeqStmt) -> tirx.Stmt:
     result: list[tirx.Stmt] = []
     run: list[tirx.BufferStore] = []
     for stmt in sequence.seq:
@@ -36,7 +36,7 @@ def _merged(sequence: tirx.SeqStmt) -> tirx.SeqStmt:
             run.append(stmt)
         else:
             result.append(stmt)
-    return tirx.SeqStmt(result + _move(run))
+    return tirx.stmt_seq(*result, *_move(run))
 
 
 def _move(run: list[tirx.BufferStore]) -> list[tirx.Stmt]:

@@ -122,7 +122,8 @@ def merge_pointwise(sch: s_tir.Schedule) -> bool:
 def _start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SBlockRV:
     """Let the accumulators start from the bias that is added to the product, if there is one."""
     consumers = sch.get_consumers(product.block)
-    if len(consumers) != 1:
+    # TVM would take any function for an epilogue and apply it to every partial sum.
+    if len(consumers) != 1 or not _is_sum(sch.get(consumers[0])):
         return product.block
     try:
         sch.fuse_reduction_epilogue(product.block, consumers[0])
@@ -163,6 +164,12 @@ def _operands(block: s_tir.SBlock) -> list[TensorLoad] | None:
         return None
     loads = [times.a, times.b]
     return loads if all(isinstance(load, TensorLoad) for load in loads) else None
+
+
+def _is_sum(block: s_tir.SBlock) -> bool:
+    """Whether the block is ``C = A + B``."""
+    value = block.body.value if isinstance(block.body, tirx.BufferStore) else None
+    return isinstance(value, tirx.Add) and all(isinstance(x, TensorLoad) for x in (value.a, value.b))
 
 
 def _reads(load: TensorLoad, var: tirx.Var) -> bool:

@@ -3,10 +3,17 @@
 from tvm_kp.report.charts import Bars, operator_bars, size_bars, total_bars
 from tvm_kp.report.page import Section, compile_sections, html
 from tvm_kp.report.table import Table
-from tvm_kp.report.tables import decision_table, footprint_table, profile_table, time_table
+from tvm_kp.report.tables import (
+    COUNTED,
+    decision_table,
+    footprint_table,
+    profile_table,
+    time_table,
+)
 from tvm_kp.report.values import compile_json, run_json
 
 __all__ = [
+    "COUNTED",
     "Bars",
     "Section",
     "Table",

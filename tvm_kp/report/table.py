@@ -73,6 +73,13 @@ class Table:
             f"<tbody>\n{body}\n</tbody>\n</table></div>{note}"
         )
 
+    def to_markdown(self) -> str:
+        """The table in GitHub's Markdown, without title and note."""
+        sides = ["--:" if self.is_number(i) else "---" for i in range(len(self.columns))]
+        lines = (self.columns, sides, *self.rows)
+        cells = ([text(cell).replace("|", r"\|") for cell in line] for line in lines)
+        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
 
 def text(cell: Cell) -> str:
     """A cell as it is printed: 60416 -> 60,416 and 0.12345 -> 0.1234."""
