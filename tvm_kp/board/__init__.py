@@ -15,7 +15,16 @@ from tvm_kp.board.toolchain import check_fit, footprint
 from tvm_kp.board.toolchain import find as find_compiler
 from tvm_kp.target import Target
 
-__all__ = ["Project", "as_records", "build", "check_fit", "create", "find_compiler", "footprint", "run"]
+__all__ = [
+    "Project",
+    "as_records",
+    "build",
+    "check_fit",
+    "create",
+    "find_compiler",
+    "footprint",
+    "run",
+]
 
 
 def run(
@@ -29,8 +38,9 @@ def run(
 ) -> RunResult:
     """Build ``model`` for ``target`` in a temporary project and run it on every inference.
 
-    ``inputs`` is what `as_records` takes, run ``repeat`` times; see `Project.run`. With ``profile`` the operators are counted one by one,
-    on a build of their own. ``timeout_s`` (default: the target's) bounds each run of an emulator.
+    ``inputs`` is what `as_records` takes, run ``repeat`` times; see `Project.run`. With
+    ``profile`` the operators are counted one by one, on a build of their own. ``timeout_s``
+    (default: the target's) bounds each run of an emulator.
 
     Raises InputError, MissingToolError, BuildError, FitError, RunError.
     """

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import singledispatchmethod
 
 import numpy as np
-import tvm
 from tvm import tirx
 from tvm.ir import Call, Expr, StringImm, TensorLoad, Var
 from tvm.sym import Analyzer

@@ -30,9 +30,7 @@ def may_overwrite(function: tirx.PrimFunc, source: int, target: int) -> bool:
     if len(stores) != 1:
         return False
     position, indices = stores[0]
-    return all(
-        read <= position and tvm_ffi.structural_equal(at, indices) for read, at in reads
-    )
+    return all(read <= position and tvm_ffi.structural_equal(at, indices) for read, at in reads)
 
 
 def _innermost(stmt: tirx.Stmt, names: dict[tvm.ir.Var, str]) -> list[tirx.Stmt] | None:

@@ -41,9 +41,9 @@ def read(path: str | Path) -> Model:
     try:
         with tarfile.open(path, "r:") as archive:
             members = {
-                info.name.removeprefix("./"): archive.extractfile(info).read()
+                info.name.removeprefix("./"): content.read()
                 for info in archive.getmembers()
-                if info.isfile()
+                if (content := archive.extractfile(info)) is not None
             }
         return _model(members)
     except (tarfile.TarError, OSError, KeyError, ValueError, TypeError, StopIteration) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tvm
@@ -16,7 +17,9 @@ from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
 from tvm_kp.errors import ModelError
 
 _VIEWS = ("relax.reshape", "relax.concat", "relax.split", "relax.strided_slice")
-Value = View | tuple["Value", ...]
+# What a Relax variable stands for: a View, or for a tuple a tuple of them, as its type says.
+Value = Any
+
 
 def lower_main(mod: tvm.IRModule, kernels: Mapping[str, tirx.PrimFunc]) -> Program:
     """The program of ``main``, whose operators are calls of PrimFuncs, views and ``kp.scan``.
@@ -33,7 +36,7 @@ class _Lowering:
         self._mod = mod
         self._kernels = kernels
         self._constants: dict[GenericConst, Buffer] = {}
-        self._body: list[Call | Copy | Zero | Loop] = []
+        self._body: list[Any] = []  # Call, Copy, Zero, and Loop outside of loops
         self._names: dict[str, int] = {}
 
     def program(self) -> Program:
@@ -172,7 +175,8 @@ class _Lowering:
         # values are set aside.
         for index, (state, value) in enumerate(pending):
             if any(value.overlaps(other) for other in states):
-                aside = self._new("aside", None, value)
+                buffer = Buffer(self._unique("aside"), value.shape, value.dtype)
+                aside = View(buffer, value.shape, value.dtype)
                 self._body.append(Copy(value, aside))
                 pending[index] = (state, aside)
         self._body += [Copy(value, state) for state, value in pending]
@@ -193,8 +197,8 @@ class _Lowering:
             if read.overlaps(state)
         )
 
-    def _new(self, name: str, type_: relax.TensorType | None, like: View | None = None) -> View:
-        shape, dtype = (_shape(type_), type_.dtype.dtype) if like is None else (like.shape, like.dtype)
+    def _new(self, name: str, type_: relax.TensorType) -> View:
+        shape, dtype = _shape(type_), type_.dtype.dtype
         return View(Buffer(self._unique(name), shape, dtype), shape, dtype)
 
     def _constant(self, expr: GenericConst, name: str) -> View:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while bool class delete new private public this".split()
-)
+_RESERVED = """
+auto bool break case char class const continue default delete do double else enum extern float for
+goto if inline int long new private public register restrict return short signed sizeof static
+struct switch this typedef union unsigned void volatile while
+"""
+_KEYWORDS = frozenset(_RESERVED.split())
 
 
 def c_part(name: str) -> str:

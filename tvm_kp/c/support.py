@@ -11,7 +11,7 @@ TANH_LIMIT = 7.9
 TANH_P = (0.999999703, 0.129265902, 0.00295243855, 1.14523914e-05)
 TANH_Q = (1.0, 0.462597632, 0.0238202456, 0.000238921158, 2.4684879e-07)
 
-_LOAD_REGISTERS = "s16 s17 s18 s19 s20 s21 s22 s23".split()
+_LOAD_REGISTERS = ["s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"]
 
 
 def helpers(used: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def _pointer(view: View, params: dict[Buffer, tirx.Var], t: tirx.Var | None) -> 
     root, offset = view.location()
     itemsize = np.dtype(root.dtype).itemsize
     index = offset // itemsize
-    if view.stride:
+    if view.stride and t is not None:
         index = t * (view.stride // itemsize) + index
     return params[root].ptr_to([index])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tvm_kp.artifacts import Model, RunResult
-    from tvm_kp.board import Project
 
     # (inputs, *, repeat, profile, timeout_s) -> RunResult
     Execute = Callable[..., RunResult]

@@ -41,6 +41,7 @@ def load_rules(isa: Sequence[str]) -> list[Rule]:
 
 def _load(path: Path) -> Rule:
     spec = importlib.util.spec_from_file_location(f"tvm_kp_schedule_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return Rule(path.stem, frozenset(module.ISA), getattr(module, "PRIORITY", 0), module)

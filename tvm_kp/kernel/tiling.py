@@ -169,7 +169,9 @@ def _operands(block: s_tir.SBlock) -> list[TensorLoad] | None:
 def _is_sum(block: s_tir.SBlock) -> bool:
     """Whether the block is ``C = A + B``."""
     value = block.body.value if isinstance(block.body, tirx.BufferStore) else None
-    return isinstance(value, tirx.Add) and all(isinstance(x, TensorLoad) for x in (value.a, value.b))
+    return isinstance(value, tirx.Add) and all(
+        isinstance(x, TensorLoad) for x in (value.a, value.b)
+    )
 
 
 def _reads(load: TensorLoad, var: tirx.Var) -> bool:
