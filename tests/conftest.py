@@ -52,9 +52,7 @@ def model_of() -> Callable[..., Model]:
     from tvm_kp.c.model import make_model
     from tvm_kp.kernel.schedule import schedule
 
-    def make(
-        mod: tvm.IRModule, target: str = "host", name: str = "m", alignment: int = 8
-    ) -> Model:
+    def make(mod: tvm.IRModule, target: str = "host", name: str = "m", alignment: int = 8) -> Model:
         legal = graph.legalize()(mod)
         kernels = schedule(legal, Target.load(target).isa)
         return make_model(

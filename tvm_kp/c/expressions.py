@@ -137,7 +137,7 @@ class Expressions:
     @text.register(tirx.FloorDiv)
     @text.register(tirx.FloorMod)
     def _(self, expr: tirx.FloorDiv | tirx.FloorMod) -> str:
-        a, b = self.text(expr.a), self.text(expr.b)
+        a, b = self._atom(expr.a), self._atom(expr.b)
         plain = self._ranges.can_prove(expr.a >= 0) and self._ranges.can_prove(expr.b > 0)
         if isinstance(expr, tirx.FloorDiv):
             return f"({a} / {b})" if plain else self._helper("kp_floordiv", a, b)
@@ -166,6 +166,11 @@ class Expressions:
         """One element of a buffer."""
         name = self.names[buffer]
         return name if buffer in self.scalars else f"{name}[{self.text(index)}]"
+
+    def _atom(self, operand: Expr) -> str:
+        """An operand that any operator may stand beside."""
+        text = self.text(operand)
+        return f"({text})" if type(operand) in _BINARY else text
 
     def _binary(self, expr: Expr) -> str:
         left = self._operand(expr.a, expr, left=True)
