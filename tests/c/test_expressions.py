@@ -17,12 +17,12 @@ from tvm.sym import Analyzer
 from tvm_kp.c.expressions import Expressions, float_literal
 from tvm_kp.errors import ModelError
 
-I, J = tirx.Var("i", "int32"), tirx.Var("j", "int32")
+K, J = tirx.Var("i", "int32"), tirx.Var("j", "int32")
 F, G = tirx.Var("f", "float32"), tirx.Var("g", "float32")
 P, Q = tirx.Var("p", "bool"), tirx.Var("q", "bool")
 D = tirx.Var("d", "float64")
 BUFFER = tirx.decl_buffer((8,), "float32", "x")
-NAMES = {var: var.name for var in (I, J, F, G, P, Q, D, BUFFER)}
+NAMES = {var: var.name for var in (K, J, F, G, P, Q, D, BUFFER)}
 HALF = tirx.const(0.5, "float32")
 
 
@@ -33,7 +33,7 @@ def printer() -> Expressions:
 
 
 TEXTS = [
-    (I, "i"),
+    (K, "i"),
     (tirx.const(7, "int32"), "7"),
     (tirx.const(-7, "int32"), "(-7)"),
     (tirx.const(-7, "int64"), "(-7)"),
@@ -41,36 +41,36 @@ TEXTS = [
     (tirx.const(True, "bool"), "1"),
     (HALF, "0.5f"),
     (StringImm("label"), "label"),
-    (tirx.BufferLoad(BUFFER, [I]), "x[i]"),
-    (tirx.Cast("float32", I), "(float)(i)"),
-    (tirx.Cast("int64", I), "(int64_t)(i)"),
-    (I + J, "i + j"),
-    (I - (J - 1), "i - (j - 1)"),
-    (I + (J + 1), "i + (j + 1)"),
-    (I * (J + 1), "i * (j + 1)"),
-    (I * J + 1, "i * j + 1"),
+    (tirx.BufferLoad(BUFFER, [K]), "x[i]"),
+    (tirx.Cast("float32", K), "(float)(i)"),
+    (tirx.Cast("int64", K), "(int64_t)(i)"),
+    (K + J, "i + j"),
+    (K - (J - 1), "i - (j - 1)"),
+    (K + (J + 1), "i + (j + 1)"),
+    (K * (J + 1), "i * (j + 1)"),
+    (K * J + 1, "i * j + 1"),
     (F / (G / F), "f / (g / f)"),
     (F - G * F, "f - g * f"),
     (tirx.LT(F, G), "f < g"),
     (tirx.LE(F, G), "f <= g"),
     (tirx.GT(F, G), "f > g"),
     (tirx.GE(F, G), "f >= g"),
-    (tirx.EQ(I, J), "i == j"),
-    (tirx.NE(I, J), "i != j"),
+    (tirx.EQ(K, J), "i == j"),
+    (tirx.NE(K, J), "i != j"),
     (tirx.And(tirx.Or(P, Q), P), "(p || q) && p"),
     (tirx.Not(tirx.And(P, Q)), "!(p && q)"),
     (tirx.Max(F, G), "(f < g ? g : f)"),
     (tirx.Min(F, G), "(f > g ? g : f)"),
     (tirx.Select(P, F + G, G), "((p) ? f + g : g)"),
-    (tirx.if_then_else(tirx.LT(I, 3), F, G), "((i < 3) ? f : g)"),
+    (tirx.if_then_else(tirx.LT(K, 3), F, G), "((i < 3) ? f : g)"),
     (tirx.likely(P), "p"),
-    (tirx.address_of(tirx.BufferLoad(BUFFER, [I + 1])), "&x[i + 1]"),
-    (tirx.call_extern("int32", "f", I, J + 1), "f(i, j + 1)"),
+    (tirx.address_of(tirx.BufferLoad(BUFFER, [K + 1])), "&x[i + 1]"),
+    (tirx.call_extern("int32", "f", K, J + 1), "f(i, j + 1)"),
     (tirx.floordiv(J, tirx.const(4, "int32")), "(j / 4)"),
     (tirx.floormod(J, tirx.const(4, "int32")), "(j % 4)"),
-    (tirx.floordiv(I, tirx.const(4, "int32")), "kp_floordiv(i, 4)"),
+    (tirx.floordiv(K, tirx.const(4, "int32")), "kp_floordiv(i, 4)"),
     (tirx.floordiv(J + 5, tirx.const(4, "int32")), "((j + 5) / 4)"),
-    (tirx.floormod(I, J + 1), "(i - kp_floordiv(i, (j + 1)) * (j + 1))"),
+    (tirx.floormod(K, J + 1), "(i - kp_floordiv(i, (j + 1)) * (j + 1))"),
     (tirx.abs(F), "fabsf(f)"),
 ]
 
@@ -112,7 +112,7 @@ def test_tanh_and_sigmoid_are_our_own() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    [tirx.exp(D), tirx.popcount(I)],
+    [tirx.exp(D), tirx.popcount(K)],
     ids=["exp of a double", "popcount"],
 )
 def test_what_has_no_c_is_an_error(expression) -> None:
@@ -131,19 +131,19 @@ def library(folder: Path, text: str) -> ctypes.CDLL:
 
 
 DIVISIONS = {
-    "i // 3": tirx.floordiv(I, 3),
-    "i // -3": tirx.floordiv(I, -3),
-    "i % 3": tirx.floormod(I, 3),
-    "i % -5": tirx.floormod(I, -5),
-    "(i + j) // 4": tirx.floordiv(I + J, 4),
+    "i // 3": tirx.floordiv(K, 3),
+    "i // -3": tirx.floordiv(K, -3),
+    "i % 3": tirx.floormod(K, 3),
+    "i % -5": tirx.floormod(K, -5),
+    "(i + j) // 4": tirx.floordiv(K + J, 4),
     "(j + 5) // 4": tirx.floordiv(J + 5, 4),
     "(j + 5) % 4": tirx.floormod(J + 5, 4),
     "(j * 3 + 7) // (j + 2)": tirx.floordiv(J * 3 + 7, J + 2),
     "(j * 3 + 7) % (j + 2)": tirx.floormod(J * 3 + 7, J + 2),
-    "(i - j) % (j + 1)": tirx.floormod(I - J, J + 1),
-    "(i - j) // (i * i + 1)": tirx.floordiv(I - J, I * I + 1),
-    "-(i // 7) + (j % 9)": 0 - tirx.floordiv(I, 7) + tirx.floormod(J, 9),
-    "max(i, j) - min(i + 1, j - 1)": tirx.Max(I, J) - tirx.Min(I + 1, J - 1),
+    "(i - j) % (j + 1)": tirx.floormod(K - J, J + 1),
+    "(i - j) // (i * i + 1)": tirx.floordiv(K - J, K * K + 1),
+    "-(i // 7) + (j % 9)": 0 - tirx.floordiv(K, 7) + tirx.floormod(J, 9),
+    "max(i, j) - min(i + 1, j - 1)": tirx.Max(K, J) - tirx.Min(K + 1, J - 1),
 }
 
 
