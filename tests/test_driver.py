@@ -138,3 +138,9 @@ def test_a_project_folder_that_is_there(compiled, tmp_path):
     with pytest.raises(OutputError):
         driver.build(compiled.model, "host", tmp_path / "project")
     assert driver.build(compiled.model, "host", tmp_path / "project", force=True) == project
+
+
+def test_an_archive_for_another_core_is_refused(compiled):
+    for_m4 = replace(compiled.model, target="mps2-an386")
+    with pytest.raises(TargetError, match="compile it for host"):
+        driver.run(for_m4, "host", {})

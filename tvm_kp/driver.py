@@ -15,7 +15,8 @@ from tvm_kp import board
 from tvm_kp.artifacts import Footprint, Model, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
-from tvm_kp.target import Target
+from tvm_kp.errors import TargetError
+from tvm_kp.target import Target, names
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +144,20 @@ def run(
     ``InputError``, ``BuildError``, ``FitError``, ``RunError`` or ``MissingToolError``.
     """
     target = Target.load(target) if isinstance(target, str) else target
+    _check_compiled_for(model, target)
     return board.run(model, target, inputs, repeat=repeat, profile=profile, timeout_s=timeout_s)
+
+
+def _check_compiled_for(model: Model, target: Target) -> None:
+    """Refuse C that uses instructions that ``target`` does not have."""
+    if model.target in names():
+        lacking = set(Target.load(model.target).isa) - set(target.isa)
+        if lacking:
+            raise TargetError(
+                f"model {model.name} was compiled for {model.target} and may use its "
+                f"{', '.join(sorted(lacking))}, which {target.name} lacks; compile it for "
+                f"{target.name}"
+            )
 
 
 def _pass_context(options: Options) -> tvm.transform.PassContext:

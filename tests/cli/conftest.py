@@ -45,8 +45,8 @@ class RecordingDriver(ModuleType):
         progress("import", 2.5)
         return self.compiled
 
-    def load(self, path: Path, target: Any = None) -> Any:
-        self.calls |= {"loaded": path, "asked": target}
+    def load(self, path: Path) -> Any:
+        self.calls |= {"loaded": path}
         return self.compiled.model
 
     def run(self, model: Any, target: Any, inputs: Any, **settings: Any) -> RunResult:

@@ -18,6 +18,8 @@ from tvm_kp.c.tir_main import TirMain
 
 _PER_LINE = 12  # numbers in a line of a table
 
+_MATH_CONSTANTS = ("NAN", "INFINITY")
+
 _NO_EARLY_SCHEDULING = """\
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC would move a load-multiple before the last use of its registers and save those elsewhere.
@@ -50,6 +52,15 @@ class Emission:
         """The operators in the order in which main first calls them: their profile ids."""
         calls = (s.function for s, _ in self.program.flat() if isinstance(s, Call))
         return tuple(dict.fromkeys(calls))
+
+    @cached_property
+    def used(self) -> set[Buffer]:
+        """The root buffers that some statement reads or writes."""
+        return {
+            view.location()[0]
+            for statement, _ in self.program.flat()
+            for view in (*statement.inputs, *statement.outputs)
+        }
 
     @cached_property
     def printers(self) -> dict[str, FunctionPrinter]:
@@ -104,7 +115,9 @@ def _operator_file(emission: Emission) -> Iterator[str]:
     used = set().union(*(p.helpers for p in emission.printers.values()))
     yield f"/* {emission.title}\n * The operators. */"
     yield "#include <stdint.h>"
-    if any(p.libm for p in emission.printers.values()):
+    lines = (line for body in bodies.values() for line in body)
+    constants = any(name in line for line in lines for name in _MATH_CONSTANTS)
+    if constants or any(p.libm for p in emission.printers.values()):
         yield "#include <math.h>"
     yield ""
     if any(name.startswith("kp_load") for name in used):
@@ -120,12 +133,16 @@ def _operator_file(emission: Emission) -> Iterator[str]:
 def _entry_file(emission: Emission) -> Iterator[str]:
     yield f"/* {emission.title}\n * The entry, the main function and the weights. */"
     yield f'#include "tvmgen_{emission.name}.h"\n'
-    yield "#include <string.h>\n"
+    yield "#include <string.h>"
+    constants = list(_constants(emission))
+    if any(name in line for line in constants for name in _MATH_CONSTANTS):
+        yield "#include <math.h>"
+    yield ""
     yield from _profile_hooks()
     for name in emission.order:
         yield f"{emission.prototype(name)};"
     yield ""
-    yield from _constants(emission)
+    yield from constants
     yield from _workspace(emission)
     yield from _main(emission)
     yield from _entry(emission)
@@ -182,6 +199,9 @@ def _main(emission: Emission) -> Iterator[str]:
     io = [b for b in buffers if b.kind in ("input", "output")]
     params = ", ".join(f"{_pointer(b, b.kind == 'input')}{b.name}" for b in io)
     yield f"static int32_t {emission.symbol('__tvm_main__')}({params}) {{"
+    for buffer in io:
+        if buffer not in emission.used:
+            yield f"  (void){buffer.name};"
     for buffer in buffers:
         if buffer.kind == "workspace":
             place = f"(void *)&global_workspace[{emission.offsets[buffer]}]"

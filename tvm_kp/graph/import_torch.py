@@ -8,12 +8,17 @@ from pathlib import Path
 
 import torch
 import tvm
+from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
 from tvm_kp.errors import ModelError
 from tvm_kp.graph.lstm import LstmConverter
-from tvm_kp.graph.program import first_line, load_program, prepare
+from tvm_kp.graph.program import first_line, load_program, path_of, prepare
+from tvm_kp.graph.rewrite import bindings, name_of, rebuild
 from tvm_kp.graph.wrap_indices import WrapIndices
+
+# What PyTorch's core operators call a product; each becomes one ``relax.matmul``.
+_PRODUCTS = ("addmm.default", "mm.default", "linear.default", "bmm.default", "matmul.default")
 
 
 def import_torch(
@@ -32,7 +37,8 @@ def import_torch(
     program = prepare(load_program(source, example_inputs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return WrapIndices()(_convert(program, LstmConverter(program, batches)))
+        mod = _convert(program, LstmConverter(program, batches))
+    return WrapIndices()(_name_products(mod, program))
 
 
 def _convert(program: torch.export.ExportedProgram, lstm: LstmConverter) -> tvm.IRModule:
@@ -47,3 +53,22 @@ def _convert(program: torch.export.ExportedProgram, lstm: LstmConverter) -> tvm.
             f"TVM's importer cannot convert the model ({type(error).__name__}: "
             f"{first_line(error)}); use plainer operators or arguments where it says"
         ) from error
+
+
+def _name_products(mod: tvm.IRModule, program: torch.export.ExportedProgram) -> tvm.IRModule:
+    """Call every product in ``main`` what its layer is called; the importer calls it ``lv7``."""
+    layers = [path_of(node) for node in program.graph.nodes if _target(node) in _PRODUCTS]
+    products = [b.var for b in bindings(mod["main"]) if name_of(b.value) == "relax.matmul"]
+    if len(layers) != len(products):
+        return mod
+    names = dict(zip(products, layers, strict=True))
+
+    def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
+        return builder.emit(value, names.get(var, var.name))
+
+    mod.update_func(mod.get_global_var("main"), rebuild(mod["main"], emit))
+    return mod
+
+
+def _target(node: torch.fx.Node) -> str:
+    return getattr(node.target, "__name__", "") if node.op == "call_function" else ""

@@ -12,7 +12,7 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 
 from tvm_kp.errors import ModelError
 from tvm_kp.graph import scan
-from tvm_kp.graph.program import SUPPORTED_RNN, layer_of
+from tvm_kp.graph.program import SUPPORTED_RNN, layer_of, path_of
 
 
 def lstm_step(w_ih: np.ndarray, w_hh: np.ndarray, bias: np.ndarray, batch: int) -> relax.Function:
@@ -26,9 +26,9 @@ def lstm_step(w_ih: np.ndarray, w_hh: np.ndarray, bias: np.ndarray, batch: int) 
     op = relax.op
     with builder.function("step", [x, h, c], private=True):
         with builder.dataflow():
-            from_x = builder.emit(op.matmul(x, relax.const(w_ih.T.copy())))
-            from_h = builder.emit(op.matmul(h, relax.const(w_hh.T.copy())))
-            gates = builder.emit(op.add(from_x, from_h))
+            from_x = builder.emit(op.matmul(x, relax.const(w_ih.T.copy())), "weight_ih")
+            from_h = builder.emit(op.matmul(h, relax.const(w_hh.T.copy())), "weight_hh")
+            gates = builder.emit(op.add(from_x, from_h), "weight_ih_hh")
             if np.any(bias):
                 gates = builder.emit(op.add(gates, relax.const(bias.reshape(1, rows))))
             parts = builder.emit(op.split(gates, 4, axis=1))
@@ -73,8 +73,10 @@ class LstmConverter:
         if batch_first:
             x = emit(swap(x, steps, batch))
         h0, c0 = (emit(relax.op.reshape(importer.env[s], (batch, w_hh.shape[1]))) for s in states)
-        step = importer.block_builder.add_func(lstm_step(w_ih, w_hh, bias, batch), "lstm_step")
-        result = emit(scan.scan(step, [x], [h0, c0]), "lstm")
+        step = importer.block_builder.add_func(
+            lstm_step(w_ih, w_hh, bias, batch), f"{path_of(node)}_step"
+        )
+        result = emit(scan.scan(step, [x], [h0, c0]), path_of(node))
         y, h, c = (emit(result[k]) for k in range(3))
         if batch_first:
             y = emit(swap(y, batch, steps))

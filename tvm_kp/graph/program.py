@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,13 @@ def prepare(program: torch.export.ExportedProgram) -> torch.export.ExportedProgr
     program = _decompose(program)
     _check_operators(program)
     return program
+
+
+def path_of(node: fx.Node) -> str:
+    """The path of the layer that ``node`` belongs to as an identifier, ``rnn`` or ``head_0``."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = list(stack.values())[-1][0] if stack else ""
+    return re.sub(r"\W", "_", path) or "model"
 
 
 def layer_of(node: fx.Node) -> str:

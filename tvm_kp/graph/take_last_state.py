@@ -32,7 +32,7 @@ class TakeLastState:
             last = _last_state(var, value, bound, mod)
             if last is not None:
                 value = relax.op.reshape(builder.emit(last), var.ty.shape)
-            new = builder.emit(value)
+            new = builder.emit(value, var.name)
             bound[new] = value
             return new
 

@@ -27,13 +27,13 @@ class WrapIndices:
         return update(mod, lambda function: rebuild(function, _emit))
 
 
-def _emit(builder: relax.BlockBuilder, _var: relax.Var, value: relax.Expr) -> relax.Expr:
+def _emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
     if name_of(value) != "relax.take" or not isinstance(value.args[1], GenericConst):
-        return builder.emit(value)
+        return builder.emit(value, var.name)
     source, indices = value.args[0], value.args[1].value.numpy()
     axis = value.attrs.axis
     size = int(np.prod(shape_of(source))) if axis is None else shape_of(source)[int(axis)]
     if not np.any(indices < 0):
-        return builder.emit(value)
+        return builder.emit(value, var.name)
     wrapped = relax.const(np.where(indices < 0, indices + size, indices).astype(indices.dtype))
-    return builder.emit(relax.op.take(source, wrapped, axis, value.attrs.mode))
+    return builder.emit(relax.op.take(source, wrapped, axis, value.attrs.mode), var.name)
