@@ -57,7 +57,7 @@ def train(recipe: Recipe, digits: Digits, seed: int, epochs: int, console: Conso
     """The network of ``recipe`` after ``epochs`` epochs, in eval mode."""
     torch.manual_seed(seed)
     network = Classifier(recipe.make_rnn(), HIDDEN, CLASSES)
-    with _progress(f"Training {recipe.name}", epochs, console) as progress:
+    with _progress(f"Training {recipe.name}", epochs, console) as progress, _one_thread():
         fit(
             network,
             *digits.train,
@@ -68,6 +68,17 @@ def train(recipe: Recipe, digits: Digits, seed: int, epochs: int, console: Conso
             progress=progress,
         )
     return network
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads gain nothing on networks this small, and on a busy machine wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

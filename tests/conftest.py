@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tvm_kp.artifacts import (
     Decision,
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     import tvm
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# The same cases on every run, and no verdict on speed: drawing shares the cores with compilers.
+settings.register_profile(
+    "tvm_kp", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tvm_kp")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

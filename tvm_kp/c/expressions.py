@@ -138,12 +138,13 @@ class Expressions:
     @text.register(tirx.FloorMod)
     def _(self, expr: tirx.FloorDiv | tirx.FloorMod) -> str:
         a, b = self._atom(expr.a), self._atom(expr.b)
+        floordiv = "kp_floordiv64" if str(expr.ty.dtype) == "int64" else "kp_floordiv"
         plain = self._ranges.can_prove(expr.a >= 0) and self._ranges.can_prove(expr.b > 0)
         if isinstance(expr, tirx.FloorDiv):
-            return f"({a} / {b})" if plain else self._helper("kp_floordiv", a, b)
+            return f"({a} / {b})" if plain else self._helper(floordiv, a, b)
         if plain:
             return f"({a} % {b})"
-        return f"({a} - {self._helper('kp_floordiv', a, b)} * {b})"
+        return f"({a} - {self._helper(floordiv, a, b)} * {b})"
 
     @text.register
     def _(self, expr: Call) -> str:

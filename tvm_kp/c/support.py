@@ -96,10 +96,13 @@ static inline float kp_sigmoidf(float x) {
   return 0.5f + 0.5f * kp_tanhf(0.5f * x);
 }
 """,
-    "kp_floordiv": """\
+    **{
+        name: f"""\
 // Division that rounds towards minus infinity.
-static inline int32_t kp_floordiv(int32_t a, int32_t b) {
+static inline {type_} {name}({type_} a, {type_} b) {{
   return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
-}
-""",
+}}
+"""
+        for name, type_ in (("kp_floordiv", "int32_t"), ("kp_floordiv64", "int64_t"))
+    },
 }
