@@ -1,0 +1,49 @@
+"""What the keyword-spotting LSTM may cost: instructions are exact, so they may be asserted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import tvm_kp
+from tvm_kp.compress import KroneckerLSTM
+
+
+class Words(torch.nn.Module):
+    """10 coefficients a frame, 118 hidden units, 12 words."""
+
+    def __init__(self, factored: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn = (
+            KroneckerLSTM(10, 118, ((2, 16), (59, 8)), batch_first=True)
+            if factored
+            else torch.nn.LSTM(10, 118, batch_first=True)
+        )
+        self.head = torch.nn.Linear(118, 12)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(("factored", "bar"), [(True, 800_000), (False, 3_200_000)])
+@pytest.mark.parametrize(
+    ("board", "share"), [("mps2-an386", 1.0), ("mps2-an500", 1.1), ("mps3-an547", 1.1)]
+)
+def test_instructions(factored, bar, board, share):
+    network, x = Words(factored).eval(), torch.linspace(-1, 1, 250).reshape(1, 25, 10)
+    compiled = tvm_kp.compile(network, board, example_inputs=(x,))
+    result = tvm_kp.run(compiled.model, board, {"x": x.numpy()})
+    expected = network(x).detach().numpy()
+    np.testing.assert_allclose(result.outputs["output"][0], expected, rtol=0, atol=1e-5)
+    assert result.instructions[0] <= share * bar
+
+
+def test_code_does_not_grow_with_the_sequence():
+    sizes = {}
+    for steps in (25, 200):
+        x = torch.zeros(1, steps, 10)
+        compiled = tvm_kp.compile(Words(True).eval(), "mps2-an386", example_inputs=(x,))
+        sizes[steps] = compiled.footprint.flash_bytes
+    assert abs(sizes[200] - sizes[25]) < 64
