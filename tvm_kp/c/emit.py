@@ -178,8 +178,8 @@ def _constants(emission: Emission) -> Iterator[str]:
 
 def _literals(array: np.ndarray) -> list[str]:
     flat = array.ravel()
-    if flat.dtype == np.float32:
-        return [float_literal(value) for value in flat]
+    if flat.dtype.kind == "f":
+        return [float_literal(value, str(flat.dtype)) for value in flat]
     return [str(int(value)) for value in flat]
 
 

@@ -14,19 +14,32 @@ from tvm.tirx import FloatImm, IntImm
 from tvm_kp.c.support import is_helper
 from tvm_kp.errors import ModelError
 
-C_TYPES = {
-    "float32": "float",
-    "float64": "double",
-    "int8": "int8_t",
-    "int16": "int16_t",
-    "int32": "int32_t",
-    "int64": "int64_t",
-    "uint8": "uint8_t",
-    "uint16": "uint16_t",
-    "uint32": "uint32_t",
-    "uint64": "uint64_t",
-    "bool": "_Bool",
-}
+
+class _Types(dict[str, str]):
+    """A type that has no C here is the model's fault, not ours."""
+
+    def __missing__(self, dtype: str) -> str:
+        raise ModelError(
+            f"the model computes in {dtype}, for which there is no C here; there is C for "
+            f"{', '.join(self)}: use model.float()"
+        )
+
+
+C_TYPES = _Types(
+    {
+        "float32": "float",
+        "float64": "double",
+        "int8": "int8_t",
+        "int16": "int16_t",
+        "int32": "int32_t",
+        "int64": "int64_t",
+        "uint8": "uint8_t",
+        "uint16": "uint16_t",
+        "uint32": "uint32_t",
+        "uint64": "uint64_t",
+        "bool": "_Bool",
+    }
+)
 
 # TIR intrinsic -> function of libm for float32, or one of our helpers.
 _MATH = {
@@ -105,7 +118,7 @@ class Expressions:
 
     @text.register
     def _(self, expr: FloatImm) -> str:
-        return float_literal(float(expr.value))
+        return float_literal(float(expr.value), str(expr.ty.dtype))
 
     @text.register
     def _(self, expr: StringImm) -> str:
@@ -205,12 +218,12 @@ class Expressions:
         return f"{name}({', '.join(args)})"
 
 
-def float_literal(value: float) -> str:
-    """The shortest C literal that reads back as the same float32."""
+def float_literal(value: float, dtype: str = "float32") -> str:
+    """The shortest C literal that reads back as the same number of type ``dtype``."""
     if np.isnan(value):
         return "NAN"
     if np.isinf(value):
         return "INFINITY" if value > 0 else "-INFINITY"
-    text = str(np.float32(value))
+    text = str(np.dtype(dtype).type(value))
     text = text if any(mark in text for mark in ".e") else f"{text}.0"
-    return f"{text}f"
+    return f"{text}f" if dtype == "float32" else text

@@ -54,6 +54,7 @@ class _Lowering:
         outputs = [
             self._output(name, view, inputs) for name, view in zip(names, results, strict=True)
         ]
+        _check_names([*inputs, *outputs])
         return Program(inputs, tuple(outputs), tuple(self._body))
 
     def _output(self, name: str, view: View, inputs: Sequence[Buffer]) -> Buffer:
@@ -211,8 +212,24 @@ class _Lowering:
         return View(buffer, buffer.shape, buffer.dtype)
 
     def _unique(self, name: str) -> str:
-        count = self._names[name] = self._names.get(name, -1) + 1
-        return f"{name}_{count}" if count else name
+        unique = name
+        while unique in self._names:
+            self._names[name] += 1
+            unique = f"{name}_{self._names[name]}"
+        self._names[unique] = 0
+        return unique
+
+
+def _check_names(tensors: Sequence[Buffer]) -> None:
+    """Refuse two inputs or outputs that the header's macros could not tell apart."""
+    macros: dict[str, str] = {}
+    for tensor in tensors:
+        other = macros.setdefault(tensor.name.upper(), tensor.name)
+        if other != tensor.name:
+            raise ModelError(
+                f"the tensors {other} and {tensor.name} would have one macro for their sizes in "
+                "the header; rename one of them"
+            )
 
 
 def _is_free(view: View) -> bool:

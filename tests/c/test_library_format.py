@@ -1,0 +1,80 @@
+"""Archives keep everything, and what is none is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tvm_kp.artifacts import Model
+from tvm_kp.c import library_format
+from tvm_kp.errors import ModelError, OutputError
+
+
+@pytest.fixture
+def model(compiled) -> Model:
+    sources = {"kws_lib0.c": "int a;\n", "kws_lib1.c": "int b;\n"}
+    return replace(compiled.model, header="/* h */\n", sources=sources, relax="m\n", params=b"\1\0")
+
+
+def test_what_was_written_is_read(model: Model, tmp_path: Path) -> None:
+    library_format.write(model, tmp_path / "module.tar")
+    assert library_format.read(tmp_path / "module.tar") == model
+    assert [path.name for path in tmp_path.iterdir()] == ["module.tar"]
+
+
+def test_members_and_metadata_are_those_of_version_7(model: Model, tmp_path: Path) -> None:
+    library_format.write(model, tmp_path / "module.tar")
+    with tarfile.open(tmp_path / "module.tar") as archive:
+        assert sorted(archive.getnames()) == [
+            "./codegen/host/include/tvmgen_kws.h",
+            "./codegen/host/src/kws_lib0.c",
+            "./codegen/host/src/kws_lib1.c",
+            "./metadata.json",
+            "./parameters/kws.params",
+            "./src/kws.relax",
+        ]
+        text = archive.extractfile("./metadata.json").read().decode()
+    metadata = json.loads(text)
+    assert text == json.dumps(metadata, indent=2, sort_keys=True) + "\n"
+    assert metadata["version"] == 7
+    module = metadata["modules"]["kws"]
+    assert module["executors"] == ["aot"] and module["style"] == "full-model"
+    (main,) = module["memory"]["functions"]["main"]
+    assert main["workspace_size_bytes"] == 4096
+    assert main["inputs"]["word"]["size"] == 8 and main["outputs"]["output"]["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", bytes(10240)])
+def test_no_archive(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="not a Model Library Format archive") as error:
+        library_format.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no archive at"):
+        library_format.read(tmp_path / "none.tar")
+
+
+def test_an_archive_cut_short(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    library_format.write(model, path)
+    for share in (0.1, 0.5):
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        with pytest.raises(ModelError):
+            library_format.read(path)
+
+
+def test_a_place_that_cannot_be_written(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        library_format.write(model, tmp_path / "none" / "module.tar")
+    (tmp_path / "folder.tar").mkdir()
+    with pytest.raises(OutputError, match="cannot write"):
+        library_format.write(model, tmp_path / "folder.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.tar"]
