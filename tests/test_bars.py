@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -50,3 +52,27 @@ def test_code_does_not_grow_with_the_sequence():
         operators.append(compiled.model.sources["default_lib1.c"].split("*/", 1)[1])
     assert abs(sizes[1] - sizes[0]) < 64
     assert operators[0] == operators[1]
+
+
+def test_compilation_does_not_grow_with_the_sequence():
+    compile_calls(25)  # imports what later ones need no more
+    few, many = compile_calls(25), compile_calls(1000)
+    assert few > 10_000
+    assert many < 1.1 * few
+
+
+def compile_calls(steps: int) -> int:
+    """How many Python functions a compilation calls: its time would depend on the machine."""
+    count = 0
+
+    def on_event(_frame, event, _argument):
+        nonlocal count
+        count += event == "call"
+
+    network, x = Words(True), torch.zeros(1, steps, 10)
+    sys.setprofile(on_event)
+    try:
+        tvm_kp.compile(network, "mps2-an386", example_inputs=(x,))
+    finally:
+        sys.setprofile(None)
+    return count

@@ -44,7 +44,7 @@ def import_torch(
 def _convert(program: torch.export.ExportedProgram, lstm: LstmConverter) -> tvm.IRModule:
     try:
         return from_exported_program(
-            program, custom_convert_map={"lstm.input": lstm}, run_ep_decomposition=False
+            program, custom_convert_map={"lstm.default": lstm}, run_ep_decomposition=False
         )
     except ModelError:
         raise

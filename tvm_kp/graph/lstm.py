@@ -1,4 +1,4 @@
-"""``aten.lstm`` -> ``kp.scan``, and one time step of it as a Relax function."""
+"""``tvm_kp.lstm`` -> ``kp.scan``, and one time step of it as a Relax function."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lstm_step(w_ih: np.ndarray, w_hh: np.ndarray, bias: np.ndarray, batch: int) 
 
 
 class LstmConverter:
-    """Converts ``aten.lstm.input`` to a ``kp.scan``; called by TVM's importer.
+    """Converts ``tvm_kp.lstm`` to a ``kp.scan``; called by TVM's importer.
 
     Without ``batches`` a batch of more than one is refused. Weights that are expressions of
     parameters are evaluated.

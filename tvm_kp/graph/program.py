@@ -12,6 +12,7 @@ from torch import fx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvm_kp.errors import ModelError
+from tvm_kp.graph.rnn_operators import OPERATORS, WholeRNNs
 
 SUPPORTED_RNN = "LSTM with one layer, one direction, no projection"
 
@@ -93,7 +94,7 @@ def _export(
         raise ModelError("an nn.Module needs example_inputs, the tuple of tensors it is called on")
     modes = {module: module.training for module in model.modules()}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), WholeRNNs():
             warnings.simplefilter("ignore")
             return torch.export.export(model.eval(), tuple(example_inputs))
     except Exception as error:
@@ -112,7 +113,7 @@ def _decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
     for operator in list(table):
         if operator.name().split(".")[0] in _RNN_OPERATORS:
             del table[operator]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), WholeRNNs():
         warnings.simplefilter("ignore")
         return program.run_decompositions(table)
 
@@ -160,11 +161,12 @@ def _check_operators(program: torch.export.ExportedProgram) -> None:
         if node.op != "call_function":
             continue
         name = getattr(node.target, "__name__", str(node.target))
-        if name == "lstm.input":
+        if node.target is OPERATORS["lstm"]:
             continue
-        if name.split(".")[0] in {rnn.split("::")[1] for rnn in _RNN_OPERATORS}:
+        kind = name.split(".")[0]
+        if kind in {rnn.split("::")[1] for rnn in _RNN_OPERATORS}:
             raise ModelError(
-                f"{layer_of(node)} uses {name}; of the recurrent layers only an "
+                f"{layer_of(node)} uses {kind}; of the recurrent layers only an "
                 f"{SUPPORTED_RNN} is supported"
             )
         if name not in known:
