@@ -54,7 +54,7 @@ X = torch.zeros(3, 1, 3)
 DYNAMIC = {"x": {0: torch.export.Dim("steps", min=2, max=9)}}
 REFUSED = {
     "operator": (Svd(), torch.eye(3), {}, ["layer decompose (SvdLayer)", "svd", "core set"]),
-    "gru": (Rnn(nn.GRU(3, 4)), X, {}, ["layer rnn (GRU)", "gru.input", "one layer"]),
+    "gru": (Rnn(nn.GRU(3, 4)), X, {}, ["layer rnn (GRU)", "uses gru;", "one layer"]),
     "layers": (Rnn(nn.LSTM(3, 4, 2)), X, {}, ["layer rnn (LSTM)", "2 layers", "one layer"]),
     "directions": (
         Rnn(nn.LSTM(3, 4, bidirectional=True)),
