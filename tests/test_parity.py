@@ -6,6 +6,7 @@ a build and a start of the emulator cost more than a small model.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tvm_kp.compress.layers import KroneckerLSTM
 from tvm_kp.kronecker import factor_shapes
 
 BUNDLES, PARTS, RECORDS = 20, 10, 3
+CELL_BUNDLES = 24  # of 16 parts
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547", "mps2-an385")
 STRUCTURES = ("dense", "joint", "apart", "recurrent only", "input only")
 TOLERANCE = 1e-5
@@ -43,6 +45,20 @@ class Shape:
     given_state: bool
     outputs: str
     batch: int
+    kind: str = "LSTM"
+    layers: int = 1
+    directions: int = 1
+    projection: int = 0
+
+    @property
+    def width(self) -> int:
+        return self.directions * (self.projection or self.hidden)
+
+    @property
+    def states(self) -> list[tuple[int, int, int]]:
+        count = self.layers * self.directions
+        h, c = (count, self.batch, self.projection or self.hidden), (count, self.batch, self.hidden)
+        return [h, c] if self.kind == "LSTM" else [h]
 
 
 def draw(random: np.random.Generator, batch: int) -> Shape:
@@ -60,6 +76,44 @@ def draw(random: np.random.Generator, batch: int) -> Shape:
     )
 
 
+def cells(bundle: int) -> list[Shape]:
+    """Some of the cross product of what PyTorch's recurrent layers can be, shapes drawn."""
+    random = np.random.default_rng(0)
+    kinds = ("LSTM", "GRU", "RNN", "ReLU")
+    flags = itertools.product(kinds, (1, 2, 3), (1, 2), *[(False, True)] * 3, ("last", "all"))
+    shuffled = random.permutation(np.array(list(flags), object))
+    return [drawn(random, *flag) for flag in shuffled][bundle::CELL_BUNDLES]
+
+
+def drawn(
+    random: np.random.Generator,
+    kind: str,
+    layers: int,
+    directions: int,
+    bias: bool,
+    batch_first: bool,
+    given_state: bool,
+    outputs: str,
+) -> Shape:
+    hidden = int(random.integers(1, 10))
+    return Shape(
+        steps=int(random.integers(1, 7)),
+        inputs=int(random.integers(1, 9)),
+        hidden=hidden,
+        classes=int(random.integers(1, 6)),
+        structure="dense",
+        bias=bias,
+        batch_first=batch_first,
+        given_state=given_state,
+        outputs=outputs,
+        batch=1,
+        kind=kind,
+        layers=layers,
+        directions=directions,
+        projection=hidden // 2 if kind == "LSTM" and random.integers(3) == 0 else 0,
+    )
+
+
 class Part(nn.Module):
     """One recurrence with what stands around it; returns a tuple."""
 
@@ -67,25 +121,27 @@ class Part(nn.Module):
         super().__init__()
         self.shape = shape
         self.rnn = recurrence(shape)
-        self.head = nn.Linear(shape.hidden, shape.classes)
+        self.head = nn.Linear(shape.width, shape.classes)
 
     def forward(self, x: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        y, (h, c) = self.rnn(x, state or None)
+        lstm = self.shape.kind == "LSTM"
+        y, states = self.rnn(x, (state if lstm else state[0]) if state else None)
+        states = states if lstm else (states,)
         last = y[:, -1] if self.shape.batch_first else y[-1]
         return {
             "classes": (torch.softmax(self.head(last), -1),),
             "last": (last,),
             "sequence": (y,),
-            "states": (h, c),
-            "all": (torch.tanh(self.head(y)), y, h, c),
-            "cell": (c,),
+            "states": states,
+            "all": (torch.tanh(self.head(y)), y, *states),
+            "cell": states[1:],
         }[self.shape.outputs]
 
     def example(self, random: np.random.Generator) -> list[torch.Tensor]:
         """Inputs in [-1, 1]."""
         s = self.shape
         lead = (s.batch, s.steps) if s.batch_first else (s.steps, s.batch)
-        shapes = [(*lead, s.inputs), *[(1, s.batch, s.hidden)] * (2 if s.given_state else 0)]
+        shapes = [(*lead, s.inputs), *(s.states if s.given_state else [])]
         return [torch.from_numpy(random.uniform(-1, 1, z).astype("float32")) for z in shapes]
 
 
@@ -95,7 +151,14 @@ def recurrence(s: Shape) -> nn.Module:
         return KroneckerLSTM(
             s.inputs, s.hidden, apart=apart, bias=s.bias, batch_first=s.batch_first
         )
-    rnn = nn.LSTM(s.inputs, s.hidden, bias=s.bias, batch_first=s.batch_first)
+    settings = {"bidirectional": s.directions == 2}
+    if s.kind == "LSTM":
+        settings["proj_size"] = s.projection
+    if s.kind == "ReLU":
+        settings["nonlinearity"] = "relu"
+    rnn = getattr(nn, "RNN" if s.kind == "ReLU" else s.kind)(
+        s.inputs, s.hidden, s.layers, bias=s.bias, batch_first=s.batch_first, **settings
+    )
     side = {"recurrent only": "weight_hh_l0", "input only": "weight_ih_l0"}.get(s.structure)
     if side is not None:
         weight = getattr(rnn, side)
@@ -116,7 +179,7 @@ class Bundle(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         rest, results = list(inputs), []
         for part in self.parts:
-            count = 3 if part.shape.given_state else 1
+            count = 1 + len(part.shape.states) * part.shape.given_state
             results += part(*rest[:count])
             rest = rest[count:]
         return results
@@ -125,8 +188,14 @@ class Bundle(nn.Module):
 def bundle(seed: int, parts: int = PARTS, batch: int = 1) -> tuple[Bundle, list[list]]:
     """A drawn bundle and its inputs for ``RECORDS`` inferences."""
     random = np.random.default_rng(seed)
+    return bundled([draw(random, batch) for _ in range(parts)], seed)
+
+
+def bundled(shapes: list[Shape], seed: int) -> tuple[Bundle, list[list]]:
+    """A bundle of these parts and its inputs for ``RECORDS`` inferences."""
+    random = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    model = Bundle([Part(draw(random, batch)) for _ in range(parts)]).eval()
+    model = Bundle([Part(shape) for shape in shapes]).eval()
     examples = [[x for part in model.parts for x in part.example(random)] for _ in range(RECORDS)]
     return model, examples
 
@@ -186,6 +255,16 @@ def test_bundles_agree_everywhere(seed: int, model_of: Callable[..., Model]) -> 
     mod = imported(export(model, examples))
     compare(run_vm(mod, examples), expected, model)
     for target in ("host", BOARDS[seed % len(BOARDS)]):
+        compare(run_c(model_of(mod, target), examples), expected, model)
+
+
+@pytest.mark.parametrize("number", range(CELL_BUNDLES))
+def test_layers_of_pytorch_agree_everywhere(number: int, model_of: Callable[..., Model]) -> None:
+    model, examples = bundled(cells(number), 3000 + number)
+    expected = torch_outputs(model, examples)
+    mod = imported(export(model, examples))
+    compare(run_vm(mod, examples), expected, model)
+    for target in ("host", *BOARDS[number : number + 1]):
         compare(run_c(model_of(mod, target), examples), expected, model)
 
 

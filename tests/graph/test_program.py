@@ -26,23 +26,6 @@ def refused(model, x, pattern, **settings):
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    ("rnn", "operator"),
-    [
-        (nn.GRU(3, 4), "gru"),
-        (nn.RNN(3, 4), "rnn_tanh"),
-        (nn.RNN(3, 4, nonlinearity="relu"), "rnn_relu"),
-    ],
-)
-def test_other_recurrent_layers(rnn, operator):
-    refused(Holder(rnn), torch.zeros(2, 1, 3), rf"layer rnn \(\w+\) uses {operator}; .*LSTM")
-
-
-def test_cells():
-    cell = nn.LSTMCell(3, 4)
-    refused(Holder(cell), torch.zeros(1, 3), r"layer rnn \(LSTMCell\) uses lstm_cell;")
-
-
 class Sorted(nn.Module):
     def forward(self, x):
         return torch.linalg.svd(x)[1]

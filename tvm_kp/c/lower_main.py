@@ -136,7 +136,7 @@ class _Lowering:
         return whole
 
     def _scan(self, expr: relax.Call, env: Mapping[relax.Var, Value]) -> Value:
-        step = self._mod[expr.args[0]]
+        step, reverse = self._mod[expr.args[0]], bool(expr.attrs["reverse"])
         sequences, initial = (self._operand(arg, env) for arg in expr.args[1:3])
         steps = sequences[0].shape[0]
         states = [
@@ -146,21 +146,23 @@ class _Lowering:
         for state, start in zip(states, initial, strict=True):
             state.buffer.carried = True
             self._body.append(_start(state, start))
-        inputs = [_row(x) for x in sequences]
+        inputs = [_rows(x, reverse) for x in sequences]
         outer, self._body = self._body, []
         results = self._function(step, dict(zip(step.params, [*inputs, *states], strict=True)))
-        rows, new_states = results[: -len(states)], results[len(results) - len(states) :]
-        outputs = [self._collect(row, steps) for row in rows]
+        first_state = len(results) - len(states)
+        rows, new_states = results[:first_state], results[first_state:]
+        outputs = [self._collect(row, steps, reverse) for row in rows]
         self._update_states(states, new_states)
         self._body, body = outer, tuple(self._body)
         self._body.append(Loop(steps, body))
         return (*outputs, *states)
 
-    def _collect(self, row: View, steps: int) -> View:
+    def _collect(self, row: View, steps: int, reverse: bool) -> View:
         """The output sequence, whose rows are copied from the step's results."""
         buffer = Buffer(self._unique("sequence"), (steps, *row.shape), row.dtype)
-        self._body.append(Copy(row, View(buffer, row.shape, row.dtype, 0, row.nbytes)))
-        return View(buffer, buffer.shape, row.dtype)
+        sequence = View(buffer, buffer.shape, row.dtype)
+        self._body.append(Copy(row, _rows(sequence, reverse)))
+        return sequence
 
     def _update_states(self, states: Sequence[View], new: Sequence[View]) -> None:
         pending = []
@@ -244,10 +246,12 @@ def _start(state: View, start: View) -> Copy | Zero:
     return Copy(start, state)
 
 
-def _row(sequence: View) -> View:
-    shape = sequence.shape[1:]
+def _rows(sequence: View, reverse: bool) -> View:
+    """The row of each iteration: the first one first, or in ``reverse`` the last."""
+    steps, *shape = sequence.shape
     nbytes = math.prod(shape) * np.dtype(sequence.dtype).itemsize
-    return View(sequence.buffer, shape, sequence.dtype, sequence.offset, nbytes)
+    first, stride = ((steps - 1) * nbytes, -nbytes) if reverse else (0, nbytes)
+    return View(sequence.buffer, tuple(shape), sequence.dtype, sequence.offset + first, stride)
 
 
 def _split(whole: View, var: relax.Var) -> tuple[View, ...]:

@@ -27,13 +27,14 @@ class ExpandScan:
 
 def _expand(call: scan.Scan, builder: relax.BlockBuilder) -> relax.Tuple:
     states, outputs = list(call.states), []
-    for t in range(call.steps):
+    for t in call.order():
         inputs = [builder.emit(_row(x, t)) for x in call.sequences]
         result = builder.emit(relax.Call(call.step, [*inputs, *states]))
         fields = [builder.emit(result[k]) for k in range(len(result.ty.fields))]
         first_state = len(fields) - len(states)
         states = fields[first_state:]
         outputs.append(fields[:first_state])
+    outputs = outputs[::-1] if call.reverse else outputs
     stacked = [_stack(list(column), builder) for column in zip(*outputs, strict=True)]
     return relax.Tuple([*stacked, *states])
 

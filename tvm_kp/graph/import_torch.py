@@ -12,7 +12,7 @@ from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
 from tvm_kp.errors import ModelError
-from tvm_kp.graph.lstm import LstmConverter
+from tvm_kp.graph.convert_rnn import RNNConverter
 from tvm_kp.graph.program import first_line, load_program, path_of, prepare
 from tvm_kp.graph.rewrite import bindings, name_of, rebuild
 from tvm_kp.graph.wrap_indices import WrapIndices
@@ -37,14 +37,14 @@ def import_torch(
     program = prepare(load_program(source, example_inputs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mod = _convert(program, LstmConverter(program, batches))
+        mod = _convert(program, RNNConverter(program, batches))
     return WrapIndices()(_name_products(mod, program))
 
 
-def _convert(program: torch.export.ExportedProgram, lstm: LstmConverter) -> tvm.IRModule:
+def _convert(program: torch.export.ExportedProgram, rnn: RNNConverter) -> tvm.IRModule:
     try:
         return from_exported_program(
-            program, custom_convert_map={"lstm.default": lstm}, run_ep_decomposition=False
+            program, custom_convert_map=rnn.converters(), run_ep_decomposition=False
         )
     except ModelError:
         raise

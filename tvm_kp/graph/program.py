@@ -12,21 +12,7 @@ from torch import fx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvm_kp.errors import ModelError
-from tvm_kp.graph.rnn_operators import OPERATORS, WholeRNNs
-
-SUPPORTED_RNN = "LSTM with one layer, one direction, no projection"
-
-# Kept whole by the export; everything else is decomposed to PyTorch's core operators.
-_RNN_OPERATORS = (
-    "aten::lstm",
-    "aten::gru",
-    "aten::rnn_tanh",
-    "aten::rnn_relu",
-    "aten::lstm_cell",
-    "aten::gru_cell",
-    "aten::rnn_tanh_cell",
-    "aten::rnn_relu_cell",
-)
+from tvm_kp.graph.rnn_operators import CELLS, LAYERS, WholeRNNs
 
 
 def load_program(
@@ -97,6 +83,8 @@ def _export(
         with warnings.catch_warnings(), WholeRNNs():
             warnings.simplefilter("ignore")
             return torch.export.export(model.eval(), tuple(example_inputs))
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"torch.export cannot export {type(model).__name__} "
@@ -109,13 +97,9 @@ def _export(
 
 
 def _decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    table = torch.export.default_decompositions()
-    for operator in list(table):
-        if operator.name().split(".")[0] in _RNN_OPERATORS:
-            del table[operator]
     with warnings.catch_warnings(), WholeRNNs():
         warnings.simplefilter("ignore")
-        return program.run_decompositions(table)
+        return program.run_decompositions()
 
 
 def _check_inputs(program: torch.export.ExportedProgram) -> None:
@@ -157,18 +141,13 @@ def _check_dtype(what: str, tensor: torch.Tensor) -> None:
 
 def _check_operators(program: torch.export.ExportedProgram) -> None:
     known = ExportedProgramImporter().create_convert_map()
+    ours = {*LAYERS.values(), *CELLS.values()}
     for node in program.graph.nodes:
         if node.op != "call_function":
             continue
         name = getattr(node.target, "__name__", str(node.target))
-        if node.target is OPERATORS["lstm"]:
+        if node.target in ours:
             continue
-        kind = name.split(".")[0]
-        if kind in {rnn.split("::")[1] for rnn in _RNN_OPERATORS}:
-            raise ModelError(
-                f"{layer_of(node)} uses {kind}; of the recurrent layers only an "
-                f"{SUPPORTED_RNN} is supported"
-            )
         if name not in known:
             raise ModelError(
                 f"{layer_of(node)} uses the operator {name}, which TVM's importer does not have; "

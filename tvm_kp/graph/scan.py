@@ -2,13 +2,14 @@
 
 ``kp.scan(@step, (x…), (state…))`` runs ``step(x_t…, state…) -> (y_t…, new_state…)`` once per
 index ``t`` of the leading axis of its sequences and returns ``(y…, final_state…)``, every ``y``
-stacked along a new leading axis. The step is a private Relax function, so that passes,
+stacked along a new leading axis, ``y_t`` at ``t``. With ``reverse`` the last ``t`` comes first. The
+step is a private Relax function, so that passes,
 legalization and fusion treat it like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -40,11 +41,15 @@ _register()
 
 
 def scan(
-    step: tvm.ir.GlobalVar, sequences: Sequence[relax.Expr], states: Sequence[relax.Expr]
+    step: tvm.ir.GlobalVar,
+    sequences: Sequence[relax.Expr],
+    states: Sequence[relax.Expr],
+    reverse: bool = False,
 ) -> relax.Call:
     """Build a call: ``sequences`` are (T, …) tensors, ``states`` the initial states."""
     op = tvm.ir.Op.get(OP_NAME)
-    return relax.Call(op, [step, relax.Tuple(list(sequences)), relax.Tuple(list(states))])
+    attrs = tvm.ir.make_node("ir.DictAttrs", reverse=reverse)
+    return relax.Call(op, [step, relax.Tuple(list(sequences)), relax.Tuple(list(states))], attrs)
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,20 @@ class Scan:
     step: tvm.ir.GlobalVar
     sequences: tuple[relax.Expr, ...]
     states: tuple[relax.Expr, ...]
+    reverse: bool = False
 
     @property
     def steps(self) -> int:
         return int(self.sequences[0].ty.shape[0])
 
+    def order(self) -> Iterator[int]:
+        """The indices of the time axis, first to last in time."""
+        indices = range(self.steps)
+        return reversed(indices) if self.reverse else iter(indices)
+
     def rebuild(self, step: tvm.ir.GlobalVar) -> relax.Call:
         """The same call over another step function."""
-        return scan(step, self.sequences, self.states)
+        return scan(step, self.sequences, self.states, self.reverse)
 
 
 def match(expr: relax.Expr) -> Scan | None:
@@ -71,4 +82,5 @@ def match(expr: relax.Expr) -> Scan | None:
     if expr.op.name != OP_NAME:
         return None
     step, sequences, states = expr.args
-    return Scan(step, tuple(sequences.fields), tuple(states.fields))
+    reverse = bool(expr.attrs["reverse"])
+    return Scan(step, tuple(sequences.fields), tuple(states.fields), reverse)

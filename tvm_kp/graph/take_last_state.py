@@ -49,10 +49,12 @@ def _last_state(
         return None
     source, axis, index = taken
     output, time_axis = _scan_output(source, bound)
-    if output is None or axis != time_axis or index not in (-1, int(source.ty.shape[axis]) - 1):
+    if output is None or axis != time_axis:
         return None
     call = scan.match(bound[output.tuple_value])
     assert call is not None
+    if index % call.steps != (0 if call.reverse else call.steps - 1):
+        return None
     results = _results(mod[call.step])
     for state in range(len(results) - len(call.states), len(results)):
         if results[state].same_as(results[output.index]):
