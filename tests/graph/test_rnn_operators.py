@@ -50,5 +50,5 @@ def test_layer_and_operator_are_traced_whole(kind):
 
 
 def test_packed_sequence_is_refused():
-    with WholeRNNs(), pytest.raises(ModelError, match="packs a sequence .*; .* the tensor itself"):
+    with WholeRNNs(), pytest.raises(ModelError, match=r"packs a sequence .*; .* the tensor itself"):
         nn.utils.rnn.pack_padded_sequence(torch.zeros(3, 2, 3), torch.tensor([3, 2]))
