@@ -17,6 +17,7 @@ from tvm_kp.artifacts import (
     Model,
     Operator,
     OperatorCount,
+    Recurrence,
     RunResult,
     TensorSpec,
 )
@@ -78,6 +79,7 @@ class SampleCompiled:
     target: Target
     footprint: Footprint
     stages: Mapping[str, float] = field(default_factory=dict)
+    recurrences: tuple[Recurrence, ...] = ()
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"archive")

@@ -55,6 +55,19 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Recurrence:
+    """A step of ``operators`` operators that an unrolled loop repeats ``steps`` times.
+
+    It became a loop again unless there is a ``reason`` why it could not.
+    """
+
+    name: str
+    steps: int
+    operators: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Operator:
     """One C function of a compiled model; its place in ``Model.operators`` is its profile id."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_kp import board
-from tvm_kp.artifacts import Footprint, Model, RunResult
+from tvm_kp.artifacts import Footprint, Model, Recurrence, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
 from tvm_kp.errors import TargetError
@@ -47,12 +47,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled model, its size on the target and the seconds that each stage took."""
+    """A compiled model, its size on the target, the seconds that each stage took, and what became
+    of the loops that PyTorch had unrolled."""
 
     model: Model
     target: Target
     footprint: Footprint
     stages: Mapping[str, float] = field(default_factory=dict)
+    recurrences: tuple[Recurrence, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write a Model Library Format archive; raises ``OutputError``."""
@@ -106,7 +108,7 @@ def compile(
     with stage("footprint"):
         footprint = board.footprint(model, target)
         board.check_fit(footprint, target)
-    return Compiled(model, target, footprint, stage.seconds)
+    return Compiled(model, target, footprint, stage.seconds, graph.recurrences(mod))
 
 
 def load(path: str | Path) -> Model:

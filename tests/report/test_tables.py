@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tvm_kp.report import decision_table, footprint_table, profile_table, time_table
+from tvm_kp.artifacts import Recurrence
+from tvm_kp.report import (
+    decision_table,
+    footprint_table,
+    profile_table,
+    recurrence_table,
+    time_table,
+)
 
 
 def test_decisions_done_and_declined(decisions):
@@ -51,3 +58,13 @@ def test_profile_of_what_counts_nothing(result):
     table = profile_table("host", replace(result, instructions=(), operators=()))
     assert table.rows == ()
     assert "emulated board" in table.note
+
+
+def test_loops_and_why_they_are_none():
+    table = recurrence_table(
+        [Recurrence("cell", 25, 12), Recurrence("main", 3, 9, "operand 1 of add (lv) differs")]
+    )
+    assert table.rows == (
+        ("cell", 25, 12, "a loop again"),
+        ("main", 3, 9, "operand 1 of add (lv) differs"),
+    )

@@ -37,6 +37,14 @@ def test_what_follows_a_product_is_applied_once(module, assert_same_as_vm):
     assert_same_as_vm(module(build, (1, 23)))
 
 
+def test_what_follows_reads_the_input_of_the_product_again(module, assert_same_as_vm):
+    def build(emit, x):
+        product = emit(op.add(emit(op.matmul(x, weights(19, 19))), weights(1, 19)))
+        return [emit(op.subtract(x, emit(op.tanh(product))))]
+
+    assert_same_as_vm(module(build, (1, 19)))
+
+
 def test_factors_by_block(module, assert_same_as_vm):
     """Both orders of A·X·Bᵀ for four gates, as factorizing gives them."""
 

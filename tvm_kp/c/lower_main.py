@@ -136,9 +136,9 @@ class _Lowering:
         return whole
 
     def _scan(self, expr: relax.Call, env: Mapping[relax.Var, Value]) -> Value:
-        step, reverse = self._mod[expr.args[0]], bool(expr.attrs["reverse"])
+        step = self._mod[expr.args[0]]
+        reverse, steps = bool(expr.attrs["reverse"]), int(expr.attrs["steps"])
         sequences, initial = (self._operand(arg, env) for arg in expr.args[1:3])
-        steps = sequences[0].shape[0]
         states = [
             self._new(param.name, param.ty)
             for param in step.params[len(sequences) : len(sequences) + len(initial)]

@@ -156,6 +156,8 @@ def _print(args: argparse.Namespace, compiled: Compiled) -> None:
     from tvm_kp import report
 
     out = console.stdout()
+    if compiled.recurrences:
+        out.print(report.recurrence_table(compiled.recurrences))
     out.print(report.decision_table(compiled.model.decisions))
     out.print(report.footprint_table(compiled.model, compiled.footprint))
     for path in (args.output, args.report, args.json, args.dump):

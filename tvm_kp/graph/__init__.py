@@ -6,14 +6,17 @@ from tvm_kp.graph.import_torch import import_torch
 from tvm_kp.graph.legalize import legalize
 from tvm_kp.graph.normalize import normalize
 from tvm_kp.graph.recognize import RecognizeKronecker, decisions, recognize
+from tvm_kp.graph.reroll_recurrence import RerollRecurrence, recurrences
 
 __all__ = [
     "ExpandScan",
     "FactorizeKronecker",
     "RecognizeKronecker",
+    "RerollRecurrence",
     "decisions",
     "import_torch",
     "legalize",
     "normalize",
     "recognize",
+    "recurrences",
 ]

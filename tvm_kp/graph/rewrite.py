@@ -88,15 +88,31 @@ def rebuild(function: relax.Function, emit: Emit) -> relax.Function:
     ``emit(builder, var, value)`` is given the old variable and its value over new variables,
     and returns what stands for the variable from there on.
     """
+
+    def body(builder: relax.BlockBuilder, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
+        for binding in bindings(function):
+            new[binding.var] = emit(builder, binding.var, substitute(binding.value, new))
+        return substitute(function.body.body, new)
+
+    return with_body(function, body)
+
+
+def with_body(
+    function: relax.Function,
+    body: Callable[[relax.BlockBuilder, dict[relax.Var, relax.Expr]], relax.Expr],
+) -> relax.Function:
+    """The function with another body.
+
+    ``body(builder, new)`` emits it and returns the result; ``new`` maps the old parameters to
+    new ones.
+    """
     new: dict[relax.Var, relax.Expr] = {
         param: relax.Var(param.name, param.ty) for param in function.params
     }
     builder = relax.BlockBuilder()
     with builder.function("function", list(new.values()), attrs=dict(function.attrs or {})):
         with builder.dataflow():
-            for binding in bindings(function):
-                new[binding.var] = emit(builder, binding.var, substitute(binding.value, new))
-            result = builder.emit_output(substitute(function.body.body, new))
+            result = builder.emit_output(body(builder, new))
         builder.emit_func_output(result)
     return _with_symbol_of(function, builder.get()["function"])
 

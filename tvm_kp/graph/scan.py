@@ -21,7 +21,7 @@ OP_NAME = "kp.scan"
 
 def _infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TupleType:
     step, sequences, states = call.args
-    steps = {int(x.ty.shape[0]) for x in sequences.fields}
+    steps = {int(call.attrs["steps"]), *(int(x.ty.shape[0]) for x in sequences.fields)}
     if len(steps) != 1:
         raise ValueError(f"{OP_NAME} needs sequences of one length, found {sorted(steps)}")
     results = step.ty.ret.fields
@@ -45,10 +45,15 @@ def scan(
     sequences: Sequence[relax.Expr],
     states: Sequence[relax.Expr],
     reverse: bool = False,
+    steps: int | None = None,
 ) -> relax.Call:
-    """Build a call: ``sequences`` are (T, …) tensors, ``states`` the initial states."""
+    """Build a call: ``sequences`` are (T, …) tensors, ``states`` the initial states.
+
+    ``steps`` is T, needed only where there is no sequence.
+    """
     op = tvm.ir.Op.get(OP_NAME)
-    attrs = tvm.ir.make_node("ir.DictAttrs", reverse=reverse)
+    steps = int(sequences[0].ty.shape[0]) if steps is None else steps
+    attrs = tvm.ir.make_node("ir.DictAttrs", reverse=reverse, steps=steps)
     return relax.Call(op, [step, relax.Tuple(list(sequences)), relax.Tuple(list(states))], attrs)
 
 
@@ -59,11 +64,8 @@ class Scan:
     step: tvm.ir.GlobalVar
     sequences: tuple[relax.Expr, ...]
     states: tuple[relax.Expr, ...]
-    reverse: bool = False
-
-    @property
-    def steps(self) -> int:
-        return int(self.sequences[0].ty.shape[0])
+    reverse: bool
+    steps: int
 
     def order(self) -> Iterator[int]:
         """The indices of the time axis, first to last in time."""
@@ -72,7 +74,7 @@ class Scan:
 
     def rebuild(self, step: tvm.ir.GlobalVar) -> relax.Call:
         """The same call over another step function."""
-        return scan(step, self.sequences, self.states, self.reverse)
+        return scan(step, self.sequences, self.states, self.reverse, self.steps)
 
 
 def match(expr: relax.Expr) -> Scan | None:
@@ -82,5 +84,5 @@ def match(expr: relax.Expr) -> Scan | None:
     if expr.op.name != OP_NAME:
         return None
     step, sequences, states = expr.args
-    reverse = bool(expr.attrs["reverse"])
-    return Scan(step, tuple(sequences.fields), tuple(states.fields), reverse)
+    reverse, steps = bool(expr.attrs["reverse"]), int(expr.attrs["steps"])
+    return Scan(step, tuple(sequences.fields), tuple(states.fields), reverse, steps)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import tvm
 from tvm import relax
-from tvm.ir import GenericConst
 
 from tvm_kp.graph import scan
 from tvm_kp.graph.rewrite import name_of, rebuild, shape_of, values
+from tvm_kp.graph.unrolled import taken_row
 
 _VIEWS = ("relax.permute_dims", "relax.reshape")
 
@@ -29,7 +29,7 @@ class TakeLastState:
         bound: dict[relax.Var, relax.Expr] = {}
 
         def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-            last = _last_state(var, value, bound, mod)
+            last = _last_state(value, bound, mod)
             if last is not None:
                 value = relax.op.reshape(builder.emit(last), var.ty.shape)
             new = builder.emit(value, var.name)
@@ -42,9 +42,9 @@ class TakeLastState:
 
 
 def _last_state(
-    var: relax.Var, value: relax.Expr, bound: Mapping[relax.Var, relax.Expr], mod: tvm.IRModule
+    value: relax.Expr, bound: Mapping[relax.Var, relax.Expr], mod: tvm.IRModule
 ) -> relax.TupleGetItem | None:
-    taken = _taken(var, value)
+    taken = taken_row(value)
     if taken is None:
         return None
     source, axis, index = taken
@@ -59,20 +59,6 @@ def _last_state(
     for state in range(len(results) - len(call.states), len(results)):
         if results[state].same_as(results[output.index]):
             return relax.TupleGetItem(output.tuple_value, state)
-    return None
-
-
-def _taken(var: relax.Var, value: relax.Expr) -> tuple[relax.Expr, int, int] | None:
-    """(source, axis, index) of a ``take`` or ``strided_slice`` of one index along one axis."""
-    name = name_of(value)
-    if name == "relax.take" and isinstance(value.args[1], GenericConst):
-        index = value.args[1].value.numpy()
-        if index.size == 1 and value.attrs.axis is not None:
-            return value.args[0], int(value.attrs.axis), int(index.reshape(()))
-    if name == "relax.strided_slice":
-        axes, begins = ([int(v) for v in arg.fields] for arg in value.args[1:3])
-        if len(axes) == 1 and int(var.ty.shape[axes[0]]) == 1:
-            return value.args[0], axes[0], begins[0]
     return None
 
 

@@ -64,9 +64,9 @@ def tile_product(
     k_step, k_in = sch.split(k, [None, unroll])
     sch.reorder(*outer, i_tile, j_tile, k_step, k_in, j_vector, i_in, j_in)
     sch.reverse_compute_at(results, j_tile)
-    weights = sch.cache_read(block, product.vector, "local")
+    weights = sch.cache_read(block, product.vector, "local", [block])
     sch.compute_at(weights, j_vector)
-    inputs = sch.cache_read(block, product.scalar, "local")
+    inputs = sch.cache_read(block, product.scalar, "local", [block])
     sch.compute_at(inputs, k_in)
     start = sch.decompose_reduction(block, k_step)
     tile_depth = len(outer) + 2

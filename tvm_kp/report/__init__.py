@@ -8,6 +8,7 @@ from tvm_kp.report.tables import (
     decision_table,
     footprint_table,
     profile_table,
+    recurrence_table,
     time_table,
 )
 from tvm_kp.report.values import compile_json, run_json
@@ -24,6 +25,7 @@ __all__ = [
     "html",
     "operator_bars",
     "profile_table",
+    "recurrence_table",
     "run_json",
     "size_bars",
     "time_table",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, median, pstdev
 
-from tvm_kp.artifacts import Decision, Footprint, Model, RunResult
+from tvm_kp.artifacts import Decision, Footprint, Model, Recurrence, RunResult
 from tvm_kp.report.table import Cell, Table
 
 COUNTED = "Counted exactly by the emulator; instructions are not cycles."
@@ -18,6 +18,14 @@ def decision_table(decisions: Sequence[Decision]) -> Table:
     rows = tuple(_decision_row(decision) for decision in decisions)
     note = "" if rows else "No operator with a dense constant weight."
     return Table("Weights", columns, rows, note)
+
+
+def recurrence_table(recurrences: Sequence[Recurrence]) -> Table:
+    """The loops over time that PyTorch had unrolled, and which of them are loops again."""
+    rows = tuple(
+        (one.name, one.steps, one.operators, one.reason or "a loop again") for one in recurrences
+    )
+    return Table("Unrolled loops", ("at", "steps", "operators a step", "result"), rows)
 
 
 def factors(decision: Decision) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
 
-from tvm_kp.artifacts import Footprint, Model, RunResult
+from tvm_kp.artifacts import Footprint, Model, Recurrence, RunResult
 
 
 class CompiledValues(Protocol):
@@ -19,6 +19,8 @@ class CompiledValues(Protocol):
     def footprint(self) -> Footprint: ...
     @property
     def stages(self) -> Mapping[str, float]: ...
+    @property
+    def recurrences(self) -> tuple[Recurrence, ...]: ...
 
 
 def compile_json(compiled: CompiledValues) -> dict[str, Any]:
@@ -26,7 +28,8 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
 
     Keys: model, target, decisions (operator, function, shape, structure, blocks, factors, order,
     error, macs_before, macs_after, bytes_before, bytes_after, reason), flash_bytes, ram_bytes,
-    code_bytes, weights_bytes, workspace_bytes, stages.
+    code_bytes, weights_bytes, workspace_bytes, stages, recurrences (loops that PyTorch had
+    unrolled: name, steps, operators, reason, which is empty where it is a loop again).
     """
     model, footprint = compiled.model, compiled.footprint
     return {
@@ -39,6 +42,7 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
         "weights_bytes": footprint.weights_bytes,
         "workspace_bytes": model.workspace_bytes,
         "stages": dict(compiled.stages),
+        "recurrences": [asdict(recurrence) for recurrence in compiled.recurrences],
     }
 
 
