@@ -54,6 +54,28 @@ def test_code_does_not_grow_with_the_sequence():
     assert operators[0] == operators[1]
 
 
+class Layers(torch.nn.Module):
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.rnn = torch.nn.LSTM(10, 64, layers, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0][:, -1]
+
+
+def test_layers_take_no_more_memory_than_their_states():
+    def workspace(layers: int) -> int:
+        x = torch.zeros(1, 100, 10)
+        return tvm_kp.compile(Layers(layers), "host", example_inputs=(x,)).model.workspace_bytes
+
+    assert workspace(3) <= workspace(1) + 2 * (2 * 64 * 4)
+
+
+def test_keyword_spotting_takes_little_memory():
+    compiled = tvm_kp.compile(Words(True), "mps2-an386", example_inputs=(torch.zeros(1, 25, 10),))
+    assert compiled.footprint.ram_bytes - 25 * 10 * 4 <= 4096
+
+
 def test_compilation_does_not_grow_with_the_sequence():
     compile_calls(25)  # imports what later ones need no more
     few, many = compile_calls(25), compile_calls(1000)

@@ -1,13 +1,15 @@
-"""Which outputs of an operator may be written over one of its inputs."""
+"""Which outputs of an operator may be written over one of its inputs, and which over a state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tvm
 import tvm_ffi
-from tvm import tirx
+from tvm import relax, tirx
 from tvm.ir import TensorLoad
+
+VIEWS = ("relax.reshape", "relax.concat", "relax.split", "relax.strided_slice")
 
 
 def may_overwrite(function: tirx.PrimFunc, source: int, target: int) -> bool:
@@ -52,3 +54,68 @@ def _loads(stmt: tirx.Stmt) -> Iterator[TensorLoad]:
     loads: list[TensorLoad] = []
     tvm_ffi.structural_walk(stmt, (TensorLoad, loads.append))
     return iter(loads)
+
+
+def successors(
+    step: relax.Function, states: Sequence[relax.Var]
+) -> dict[tuple[relax.Var, int], int]:
+    """The results of calls that become a state's new value once nobody reads the old one.
+
+    Keys are the variable a call is bound to and the index of its result, values the index of
+    the state.
+    """
+    bindings = [binding for block in step.body.blocks for binding in block.bindings]
+    bound = {binding.var: binding.value for binding in bindings}
+    position = {binding.var: at for at, binding in enumerate(bindings)}
+    fields = _fields(step.body.body, bound)
+    found: dict[tuple[relax.Var, int], int] = {}
+    for index, (state, field) in enumerate(zip(states, fields[-len(states) :], strict=True)):
+        call = _call_result(field, bound)
+        aliases = _aliases(state, bindings)
+        reads = [position[b.var] for b in bindings if b.var not in aliases and _reads(b, aliases)]
+        escapes = any(isinstance(other, relax.Var) and other in aliases for other in fields)
+        if call is not None and not escapes and max(reads, default=-1) <= position[call[0]]:
+            found.setdefault(call, index)
+    return found
+
+
+def _fields(expr: relax.Expr, bound: dict[relax.Var, relax.Expr]) -> list[relax.Expr]:
+    while isinstance(expr, relax.Var):
+        expr = bound[expr]
+    return list(expr.fields)
+
+
+def _call_result(
+    expr: relax.Expr, bound: dict[relax.Var, relax.Expr]
+) -> tuple[relax.Var, int] | None:
+    """The call that computes ``expr``, which may be reshaped, and the index of the result."""
+    index = 0
+    while expr in bound:
+        value = bound[expr]
+        if isinstance(value, relax.TupleGetItem):
+            expr, index = value.tuple_value, value.index
+        elif isinstance(value, relax.Var):
+            expr = value
+        elif value.op.name == "relax.reshape":
+            expr = value.args[0]
+        else:
+            return (expr, index) if value.op.name == "relax.call_tir" else None
+    return None
+
+
+def _aliases(state: relax.Var, bindings: Sequence[relax.VarBinding]) -> set[relax.Var]:
+    """Every variable that may be the memory of ``state``, or a part of it."""
+    found = {state}
+    for binding in bindings:
+        value = binding.value
+        if isinstance(value, relax.Call) and value.op.name not in VIEWS:
+            continue
+        if _reads(binding, found):
+            found.add(binding.var)
+    return found
+
+
+def _reads(binding: relax.VarBinding, of: set[relax.Var]) -> bool:
+    found: list[relax.Var] = []
+    tvm_ffi.structural_walk(binding.value, (relax.Var, found.append))
+    return any(var in of for var in found)

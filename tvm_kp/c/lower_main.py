@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir import GenericConst
 
-from tvm_kp.c.in_place import may_overwrite
+from tvm_kp.c.in_place import VIEWS, may_overwrite, successors
 from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
 from tvm_kp.errors import ModelError
 
-_VIEWS = ("relax.reshape", "relax.concat", "relax.split", "relax.strided_slice")
 # What a Relax variable stands for: a View, or for a tuple a tuple of them, as its type says.
 Value = Any
 
@@ -38,6 +37,8 @@ class _Lowering:
         self._constants: dict[GenericConst, Buffer] = {}
         self._body: list[Any] = []  # Call, Copy, Zero, and Loop outside of loops
         self._names: dict[str, int] = {}
+        # The states that results of calls become, by call and index of the result.
+        self._successors: dict[tuple[relax.Var, int], View] = {}
 
     def program(self) -> Program:
         main = self._mod["main"]
@@ -95,7 +96,7 @@ class _Lowering:
             return self._call(expr, var, env)
         if name == "kp.scan":
             return self._scan(expr, env)
-        if name not in _VIEWS:
+        if name not in VIEWS:
             raise ModelError(
                 f"the operator {name} has no form in C here (TVM calls a library for it); "
                 "replace it in the model, or leave it to the code around"
@@ -114,7 +115,11 @@ class _Lowering:
         args = expr.args[1].fields
         inputs = tuple(self._operand(arg, env, f"{function}_weights") for arg in args)
         types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
-        outputs = tuple(self._new(f"{function}_out", type_) for type_ in types)
+        outputs = tuple(
+            self._replaced((var, index), type_, function, inputs)
+            or self._new(f"{function}_out", type_)
+            for index, type_ in enumerate(types)
+        )
         temporaries = self._kernels[function].params[len(inputs) + len(outputs) :]
         scratch = tuple(
             self._new("scratch", relax.TensorType([int(n) for n in t.shape], str(t.dtype)))
@@ -123,8 +128,31 @@ class _Lowering:
         self._body.append(Call(function, inputs, outputs, scratch))
         return outputs if isinstance(var.ty, relax.TupleType) else outputs[0]
 
+    def _replaced(
+        self,
+        result: tuple[relax.Var, int],
+        type_: relax.TensorType,
+        function: str,
+        inputs: Sequence[View],
+    ) -> View | None:
+        """The state that this result is the new value of, if it may be written over the old."""
+        state = self._successors.get(result)
+        if state is None:
+            return None
+        target = len(inputs) + result[1]
+        in_place = all(
+            read.location() == state.location()
+            and may_overwrite(self._kernels[function], index, target)
+            for index, read in enumerate(inputs)
+            if read.overlaps(state)
+        )
+        return state.part(0, _shape(type_)) if in_place else None
+
     def _concat(self, parts: tuple[View, ...], var: relax.Var) -> View:
         """A part that has its buffer to itself is computed in place; the others are copied."""
+        extended = _extended(parts, _shape(var.ty), self._unique)
+        if extended is not None:
+            return extended
         whole = self._new("_".join(part.buffer.name for part in parts), var.ty)
         offset = 0
         for part in parts:
@@ -147,6 +175,8 @@ class _Lowering:
             state.buffer.carried = True
             self._body.append(_start(state, start))
         inputs = [_rows(x, reverse) for x in sequences]
+        new = successors(step, step.params[len(sequences) :])
+        self._successors = {result: states[index] for result, index in new.items()}
         outer, self._body = self._body, []
         results = self._function(step, dict(zip(step.params, [*inputs, *states], strict=True)))
         first_state = len(results) - len(states)
@@ -165,40 +195,21 @@ class _Lowering:
         return sequence
 
     def _update_states(self, states: Sequence[View], new: Sequence[View]) -> None:
-        pending = []
-        for state, value in zip(states, new, strict=True):
-            if value.location() == state.location():
-                continue
-            moved = any(other.overlaps(state) for other in new if other is not value)
-            if _is_free(value) and not moved and self._replaceable(state, value):
-                value.buffer.parent = state.buffer
-            else:
-                pending.append((state, value))
+        """Copy the new values that were not computed in their states' place."""
+        changed = [
+            (state, value)
+            for state, value in zip(states, new, strict=True)
+            if value.location() != state.location()
+        ]
         # A value may lie in a state that is overwritten before, or while, it is copied: such
         # values are set aside.
-        for index, (state, value) in enumerate(pending):
+        for index, (state, value) in enumerate(changed):
             if any(value.overlaps(other) for other in states):
                 buffer = Buffer(self._unique("aside"), value.shape, value.dtype)
                 aside = View(buffer, value.shape, value.dtype)
                 self._body.append(Copy(value, aside))
-                pending[index] = (state, aside)
-        self._body += [Copy(value, state) for state, value in pending]
-
-    def _replaceable(self, state: View, value: View) -> bool:
-        """Whether the new value may be written over the old one: nobody reads that any more."""
-        writers = [k for k, s in enumerate(self._body) if any(o.overlaps(value) for o in s.outputs)]
-        statement = self._body[writers[-1]] if writers else None
-        if len(writers) != 1 or not isinstance(statement, Call):
-            return False
-        if any(read.overlaps(state) for s in self._body[writers[0] + 1 :] for read in s.inputs):
-            return False
-        buffers = [view.buffer for view in (*statement.inputs, *statement.outputs)]
-        return value.buffer in buffers and all(
-            read.location() == state.location()
-            and may_overwrite(self._kernels[statement.function], index, buffers.index(value.buffer))
-            for index, read in enumerate(statement.inputs)
-            if read.overlaps(state)
-        )
+                changed[index] = (state, aside)
+        self._body += [Copy(value, state) for state, value in changed]
 
     def _new(self, name: str, type_: relax.TensorType) -> View:
         shape, dtype = _shape(type_), type_.dtype.dtype
@@ -237,6 +248,31 @@ def _check_names(tensors: Sequence[Buffer]) -> None:
 def _is_free(view: View) -> bool:
     """Whether the buffer is only this tensor's, so that it may be placed elsewhere."""
     return view.buffer.kind == "workspace" and view.buffer.parent is None and view.is_whole()
+
+
+def _extended(
+    parts: tuple[View, ...], shape: tuple[int, ...], unique: Callable[[str], str]
+) -> View | None:
+    """The joined states of stacked layers: the buffer that ends in the first, made longer.
+
+    A layer joins [x, h], the next one [h, h']: in one buffer x, h, h' each lies where both want
+    it, and nothing is copied.
+    """
+    first, *rest = parts
+    root, offset = first.location()
+    ends = root.kind == "workspace" and offset + first.nbytes == root.nbytes
+    states = first.buffer.carried and all(_is_free(p) and p.buffer.carried for p in rest)
+    if not (ends and states and root is not first.buffer):
+        return None
+    itemsize = np.dtype(root.dtype).itemsize
+    nbytes = root.nbytes + sum(part.nbytes for part in rest)
+    name = "_".join([root.name, *(part.buffer.name for part in rest)])
+    whole = Buffer(unique(name), (nbytes // itemsize,), root.dtype)
+    place = 0
+    for buffer in (root, *(part.buffer for part in rest)):
+        buffer.parent, buffer.offset = whole, place
+        place += buffer.nbytes
+    return View(whole, shape, first.dtype, offset)
 
 
 def _start(state: View, start: View) -> Copy | Zero:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from tvm_kp.graph.fuse_scans import FuseScans
 from tvm_kp.graph.prune_scan import PruneScan
 from tvm_kp.graph.reroll_recurrence import RerollRecurrence
 from tvm_kp.graph.take_last_state import TakeLastState
@@ -22,6 +23,8 @@ def normalize() -> tvm.transform.Pass:
             # Only what is alive is folded: expressions of weights were evaluated at import.
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(["main"]),
+            FuseScans(),
+            relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
             PruneScan(),
             relax.transform.ConvertToDataflow(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import tvm
 from tvm import relax
@@ -115,6 +115,23 @@ def with_body(
             result = builder.emit_output(body(builder, new))
         builder.emit_func_output(result)
     return _with_symbol_of(function, builder.get()["function"])
+
+
+def inline(
+    function: relax.Function, builder: relax.BlockBuilder, args: Sequence[relax.Expr]
+) -> list[relax.Expr]:
+    """Emit the body of a function that returns a tuple; the fields of that tuple."""
+    new = dict(zip(function.params, args, strict=True))
+    result: relax.Expr = function.body.body
+    bound = values(function)
+    for binding in bindings(function):
+        if not isinstance(binding.value, relax.Tuple):
+            new[binding.var] = builder.emit(substitute(binding.value, new), binding.var.name)
+        else:
+            new[binding.var] = substitute(binding.value, new)
+    while isinstance(result, relax.Var):
+        result = bound[result]
+    return [substitute(field, new) for field in result.fields]
 
 
 def _with_symbol_of(old: relax.Function, new: relax.Function) -> relax.Function:
