@@ -1,140 +1,190 @@
-"""KroneckerLSTM against nn.LSTM with the same weights, its gradients, export and wrong use."""
+"""LSTM, RNN and GRU against numpy and against PyTorch's own with the same weights; their export."""
 
 from __future__ import annotations
-
-import copy
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from tvm_kp.compress import KroneckerLSTM
+from tvm_kp.compress import KroneckerGRU, KroneckerLSTM, KroneckerRNN
 from tvm_kp.errors import ModelError
 
-APART = (((3, 5), (2, 1)), ((2, 2), (3, 3)))
+SIZES = {
+    "inputs": st.integers(1, 8),
+    "hidden": st.integers(1, 8),
+    "steps": st.integers(1, 5),
+    "seed": st.integers(0, 1000),
+    "bias": st.booleans(),
+}
 
 
-def same_lstm(layer: KroneckerLSTM) -> nn.LSTM:
-    """An nn.LSTM that computes what ``layer`` does."""
+def sigmoid(value):
+    return 1 / (1 + np.exp(-value))
+
+
+def lstm_step(x, h, c, w_ih, w_hh, bias):
+    i, f, g, o = np.split(w_ih @ x + w_hh @ h + bias, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def rnn_step(x, h, w_ih, w_hh, bias, function):
+    return (function(w_ih @ x + w_hh @ h + bias),)
+
+
+def gru_step(x, h, w_ih, w_hh, bias, reset_after):
+    (ih_r, ih_z, ih_n), (hh_r, hh_z, hh_n) = np.split(w_ih, 3), np.split(w_hh, 3)
+    b_r, b_z, b_n, *rest = np.split(bias, 4 if reset_after else 3)
+    r = sigmoid(ih_r @ x + hh_r @ h + b_r)
+    z = sigmoid(ih_z @ x + hh_z @ h + b_z)
+    from_h = r * (hh_n @ h + rest[0]) if reset_after else hh_n @ (r * h)
+    n = np.tanh(ih_n @ x + b_n + from_h)
+    return ((1 - z) * n + z * h,)
+
+
+def reference(layer, step, biases, x, *states, **options):
+    """``step`` over x (T, I) from states (H,), ``biases`` vectors of zeros without a bias."""
+    w_ih, w_hh = (weight.detach().numpy() for weight in layer.weights())
+    zeros = torch.zeros(biases * layer.hidden_size)
+    options["bias"] = (zeros if layer.bias is None else layer.bias.detach()).numpy()
+    passed = []
+    for x_t in x:
+        states = step(x_t, *states, w_ih=w_ih, w_hh=w_hh, **options)
+        passed.append(states[0])
+    return np.stack(passed), *states
+
+
+def check(results, expected):
+    for result, array in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result.detach().numpy(), array, rtol=1e-10, atol=1e-12)
+
+
+def drawn(seed, *shapes):
+    generator = np.random.default_rng(seed)
+    return [generator.standard_normal(shape) for shape in shapes]
+
+
+def same_dense(kind, layer, bias_pair, **options):
+    """PyTorch's own layer ``kind`` that computes what ``layer`` does."""
     bias = layer.bias is not None
-    dense = nn.LSTM(layer.input_size, layer.hidden_size, bias=bias, batch_first=layer.batch_first)
+    sizes, batch_first = (layer.input_size, layer.hidden_size), layer.batch_first
+    dense = kind(*sizes, bias=bias, batch_first=batch_first, **options)
     state = dict(zip(("weight_ih_l0", "weight_hh_l0"), layer.weights(), strict=True))
     if bias:
-        state |= {"bias_ih_l0": layer.bias, "bias_hh_l0": torch.zeros_like(layer.bias)}
+        state |= dict(zip(("bias_ih_l0", "bias_hh_l0"), bias_pair(layer.bias), strict=True))
     dense.load_state_dict(state)
     return dense
+
+
+def summed(bias):
+    return bias, torch.zeros_like(bias)
+
+
+def gru_pair(bias):
+    r, z, n, h_n = bias.chunk(4)
+    return torch.cat([r, z, n]), torch.cat([torch.zeros_like(r), torch.zeros_like(z), h_n])
+
+
+DENSE = {
+    "lstm": (KroneckerLSTM, {}, nn.LSTM, summed, {}),
+    "lstm apart": (KroneckerLSTM, {"apart": True}, nn.LSTM, summed, {}),
+    "rnn": (KroneckerRNN, {}, nn.RNN, summed, {}),
+    "relu": (KroneckerRNN, {"nonlinearity": "relu"}, nn.RNN, summed, {"nonlinearity": "relu"}),
+    "rnn apart": (KroneckerRNN, {"apart": True}, nn.RNN, summed, {}),
+    "gru": (KroneckerGRU, {}, nn.GRU, gru_pair, {}),
+}
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("batch", [None, 1, 3])
 @pytest.mark.parametrize("given_state", [False, True])
-@pytest.mark.parametrize("options", [{}, {"apart": True}, {"bias": False}])
-def test_computes_what_an_lstm_does(batch_first, batch, given_state, options):
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", DENSE)
+def test_computes_what_the_dense_layer_does(name, batch_first, batch, given_state, bias):
     torch.manual_seed(0)
-    layer = KroneckerLSTM(5, 6, batch_first=batch_first, **options)
+    kind, own, dense, bias_pair, options = DENSE[name]
+    layer = kind(5, 6, bias=bias, batch_first=batch_first, **own)
     shape = (7, 5) if batch is None else (batch, 7, 5) if batch_first else (7, batch, 5)
     lead = (1,) if batch is None else (1, batch)
-    hx = (torch.randn(*lead, 6), torch.randn(*lead, 6)) if given_state else None
+    hx = torch.randn(*lead, 6) if given_state else None
+    if given_state and dense is nn.LSTM:
+        hx = (hx, torch.randn(*lead, 6))
     x = torch.randn(shape)
-    y, (h, c) = layer(x, hx)
-    expected_y, (expected_h, expected_c) = same_lstm(layer)(x, hx)
-    for result, expected in ((y, expected_y), (h, expected_h), (c, expected_c)):
-        assert result.shape == expected.shape
-        torch.testing.assert_close(result, expected)
-
-
-def test_weights_are_the_products_gate_by_gate():
-    layer = KroneckerLSTM(5, 6, factors=((2, 11), (3, 1)))
-    joint = np.concatenate(
-        [np.kron(a, b) for a, b in zip(layer.a.detach(), layer.b.detach(), strict=True)]
-    )
-    w_ih, w_hh = (weight.detach().numpy() for weight in layer.weights())
-    np.testing.assert_array_equal(np.hstack([w_ih, w_hh]), joint)
-
-
-def test_factors_apart():
-    layer = KroneckerLSTM(5, 6, factors=APART, apart=True)
-    shapes = {name: tuple(p.shape) for name, p in layer.named_parameters() if name != "bias"}
-    assert shapes == {
-        "a_ih": (4, 3, 5),
-        "b_ih": (4, 2, 1),
-        "a_hh": (4, 2, 2),
-        "b_hh": (4, 3, 3),
-    }
-    w_ih, w_hh = layer.weights()
-    assert (w_ih.shape, w_hh.shape) == ((24, 5), (24, 6))
-    assert "a_ih=3x5, b_ih=2x1, a_hh=2x2, b_hh=3x3" in repr(layer)
+    torch.testing.assert_close(layer(x, hx), same_dense(dense, layer, bias_pair, **options)(x, hx))
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_gradients(apart):
-    torch.manual_seed(0)
-    layer = KroneckerLSTM(3, 4, apart=apart, dtype=torch.float64)
-    names, values = zip(*layer.named_parameters(), strict=True)
-    x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
-
-    def run(x, *parameters):
-        y, (h, c) = torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
-        return y, h, c
-
-    assert torch.autograd.gradcheck(run, (x, *values))
-
-
-def test_export_keeps_the_products():
-    layer = KroneckerLSTM(28, 40, batch_first=True).eval()
-    x = torch.randn(1, 28, 28)
-    program = torch.export.export(layer, (x,))
-    calls = [node for node in program.graph.nodes if node.op == "call_function"]
-    assert sum(node.target is torch.ops.aten.kron.default for node in calls) == 4
-    (lstm,) = (node for node in calls if node.target is torch.ops.aten.lstm.input)
-    ancestors = list(lstm.all_input_nodes)
-    for node in ancestors:
-        ancestors += [other for other in node.all_input_nodes if other not in ancestors]
-    assert sum(node.target is torch.ops.aten.kron.default for node in ancestors) == 4
-    torch.testing.assert_close(program.module()(x)[0], layer(x)[0])
-
-
-def test_state_dict_round_trip():
-    layer, other = KroneckerLSTM(5, 6), KroneckerLSTM(5, 6)
-    other.load_state_dict(copy.deepcopy(layer.state_dict()))
-    x = torch.randn(7, 2, 5)
-    assert torch.equal(layer(x)[0], other(x)[0])
-    assert set(layer.state_dict()) == {"a", "b", "bias"}
+@given(**SIZES)
+def test_lstm_in_numpy(apart, inputs, hidden, steps, seed, bias):
+    layer = KroneckerLSTM(inputs, hidden, apart=apart, bias=bias, dtype=torch.float64)
+    x, h, c = drawn(seed, (steps, inputs), (1, hidden), (1, hidden))
+    y, (h_n, c_n) = layer(torch.from_numpy(x), (torch.from_numpy(h), torch.from_numpy(c)))
+    check((y, h_n[0], c_n[0]), reference(layer, lstm_step, 4, x, h[0], c[0]))
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_initial_variance_is_that_of_nn_lstm(apart):
-    torch.manual_seed(0)
-    layers = [KroneckerLSTM(60, 36, apart=apart) for _ in range(30)]
-    for name in range(2):
-        variance = torch.stack([layer.weights()[name].var() for layer in layers]).mean()
-        assert variance.item() == pytest.approx(1 / (3 * 36), rel=0.1)
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@given(**SIZES)
+def test_rnn_in_numpy(apart, nonlinearity, inputs, hidden, steps, seed, bias):
+    options = {"apart": apart, "bias": bias, "nonlinearity": nonlinearity}
+    layer = KroneckerRNN(inputs, hidden, dtype=torch.float64, **options)
+    x, h = drawn(seed, (steps, inputs), (1, hidden))
+    y, h_n = layer(torch.from_numpy(x), torch.from_numpy(h))
+    function = np.tanh if nonlinearity == "tanh" else lambda value: np.maximum(value, 0)
+    check((y, h_n[0]), reference(layer, rnn_step, 1, x, h[0], function=function))
 
 
-@pytest.mark.parametrize(("inputs", "hidden", "expected"), [(28, 40, 17.6), (10, 118, 24.5)])
-def test_compression_of_the_paper(inputs, hidden, expected):
-    layer = KroneckerLSTM(inputs, hidden)
-    assert layer.compression == pytest.approx(expected, abs=0.06)
-    without_bias = KroneckerLSTM(inputs, hidden, bias=False)
-    assert without_bias.compression > layer.compression
+@pytest.mark.parametrize(("reset_after", "apart"), [(True, None), (False, None), (False, True)])
+@given(**SIZES)
+def test_gru_in_numpy(reset_after, apart, inputs, hidden, steps, seed, bias):
+    options = {"reset_after": reset_after, "apart": apart, "bias": bias}
+    layer = KroneckerGRU(inputs, hidden, dtype=torch.float64, **options)
+    x, h = drawn(seed, (steps, inputs), (1, hidden))
+    y, h_n = layer(torch.from_numpy(x), torch.from_numpy(h))
+    biases = 4 if reset_after else 3
+    check((y, h_n[0]), reference(layer, gru_step, biases, x, h[0], reset_after=reset_after))
+
+
+def test_a_gru_resets_one_way_or_the_other():
+    before = KroneckerGRU(5, 6, reset_after=False)
+    assert not before.apart and set(before.state_dict()) == {"a", "b", "bias"}
+    after = KroneckerGRU(5, 6)
+    assert after.apart and set(after.state_dict()) == {"a_ih", "b_ih", "a_hh", "b_hh", "bias"}
+    assert repr(after).endswith("bias=True, reset_after=True)")
+    with pytest.raises(ModelError, match="leave apart out, or give reset_after=False"):
+        KroneckerGRU(5, 6, apart=False)
+
+
+def test_lstm_state_dict_names():
+    assert set(KroneckerLSTM(5, 6).state_dict()) == {"a", "b", "bias"}
+    assert KroneckerLSTM(5, 6).bias.shape == (24,)
+
+
+def test_rnn_nonlinearity():
+    assert "nonlinearity=relu" in repr(KroneckerRNN(5, 6, nonlinearity="relu"))
+    with pytest.raises(ModelError, match="'sigmoid'; there are 'tanh' and 'relu'"):
+        KroneckerRNN(5, 6, nonlinearity="sigmoid")
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("layer", "operator", "krons"),
     [
-        (
-            {"factors": ((2, 4), (3, 3))},
-            r"2x4 and 3x3 make 6x12, but each gate of \[W_ih \| W_hh\] is 6x11; "
-            r"give factors with m1\*m2 = 6 and n1\*n2 = 11, for example \(\(2, 11\), \(3, 1\)\)",
-        ),
-        ({"factors": ((2, 11),)}, r"are not \(\(m1, n1\), \(m2, n2\)\)"),
-        ({"factors": ((-2, -11), (-3, -1))}, r"are not \(\(m1, n1\), \(m2, n2\)\)"),
-        ({"factors": ((2, 11), (3, 1)), "apart": True}, r"are not a pair of \(\(m1, n1\)"),
-        ({"factors": APART[::-1], "apart": True}, r"each gate of W_ih is 6x5"),
-        ({"factors": APART[:1], "apart": True}, r"are not a pair of"),
+        (KroneckerLSTM(28, 40, batch_first=True), torch.ops.aten.lstm.input, 4),
+        (KroneckerRNN(28, 40), torch.ops.aten.rnn_tanh.input, 1),
+        (KroneckerRNN(28, 40, nonlinearity="relu"), torch.ops.aten.rnn_relu.input, 1),
+        (KroneckerGRU(28, 40, batch_first=True), torch.ops.aten.gru.input, 6),
     ],
 )
-def test_factors_that_do_not_fit(options, message):
-    with pytest.raises(ModelError, match=message):
-        KroneckerLSTM(5, 6, **options)
+def test_export_keeps_the_products(layer, operator, krons):
+    x = torch.randn(1, 28, 28)
+    program = torch.export.export(layer.eval(), (x,))
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    (recurrence,) = (node for node in calls if node.target is operator)
+    ancestors = list(recurrence.all_input_nodes)
+    for node in ancestors:
+        ancestors += [other for other in node.all_input_nodes if other not in ancestors]
+    assert sum(node.target is torch.ops.aten.kron.default for node in ancestors) == krons
+    torch.testing.assert_close(program.module()(x), layer(x))

@@ -1,6 +1,17 @@
 """PyTorch layers that carry structured weights, and their training."""
 
-from tvm_kp.compress.layers import KroneckerLSTM
+from tvm_kp.compress.fast_rnn import FastGRNN, FastRNN, KroneckerFastGRNN, KroneckerFastRNN
+from tvm_kp.compress.layers import KroneckerGRU, KroneckerLSTM, KroneckerRNN
 from tvm_kp.compress.training import Epoch, fit
 
-__all__ = ["Epoch", "KroneckerLSTM", "fit"]
+__all__ = [
+    "Epoch",
+    "FastGRNN",
+    "FastRNN",
+    "KroneckerFastGRNN",
+    "KroneckerFastRNN",
+    "KroneckerGRU",
+    "KroneckerLSTM",
+    "KroneckerRNN",
+    "fit",
+]
