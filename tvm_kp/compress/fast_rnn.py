@@ -59,7 +59,7 @@ class _FastGRNN(_Fast):
             product = affine(x_t, h, w_ih, w_hh, None)
             of_z, of_h = (product + b for b in biases) if biases else (product, product)
             z = torch.sigmoid(of_z)
-            return (zeta * (1 - z) + nu) * torch.tanh(of_h) + z * h
+            return (zeta * (1.0 - z) + nu) * torch.tanh(of_h) + z * h
 
         return self._loop(x, states, step)
 
