@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 import tvm
+from torch import nn
 from tvm import relax
 
-from tvm_kp.graph import import_torch, scan
+from tvm_kp.graph import import_torch, normalize, scan
 from tvm_kp.graph.rewrite import bindings, variables
 from tvm_kp.graph.take_last_state import TakeLastState
 
@@ -97,3 +98,61 @@ def test_an_output_that_is_no_state_is_left(assert_equal):
         builder.emit_func_output(last)
     mod = builder.get()
     assert_equal(TakeLastState()(mod), mod)
+
+
+class Bidirectional(nn.Module):
+    def __init__(self, head, layers, batch_first) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn = nn.GRU(3, 4, layers, batch_first=batch_first, bidirectional=True)
+        self.head, self.batch_first = head, batch_first
+
+    def forward(self, x):
+        y, h = self.rnn(x)
+        return self.head((lambda t: y[:, t]) if self.batch_first else (lambda t: y[t]), h)
+
+
+# What is read, and the steps that the two directions of the last layer run.
+READ = {
+    "last": (lambda row, h: row(-1), [5, 1]),
+    "first": (lambda row, h: row(0), [1, 5]),
+    "first and last": (lambda row, h: (row(0), row(-1)), [5, 5]),
+    "middle": (lambda row, h: row(2), [5, 5]),
+    "last and states": (lambda row, h: (row(-1), h), [5, 5]),
+}
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", READ)
+def test_a_direction_that_only_its_first_step_is_read_of(
+    assert_same, name, layers, batch_first, batch
+):
+    head, steps = READ[name]
+    model = Bidirectional(head, layers, batch_first)
+    shape = (batch, 5, 3) if batch_first else (5, batch, 3)
+    x = torch.linspace(-1, 1, 15 * batch).reshape(shape)
+    mod = normalize()(import_torch(model, (x,)))
+    found = [call for b in bindings(mod["main"]) if (call := scan.match(b.value)) is not None]
+    last = {call.reverse: call.steps for call in found[-2:]}
+    assert [last[False], last[True]] == steps
+    assert_same(mod, model, x)
+
+
+def test_last_row_of_a_rolled_loop_is_its_state():
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(3, 4)
+
+        def forward(self, x):
+            h, rows = x.new_zeros(1, 4), []
+            for row in x.unbind(1):
+                h = self.cell(row, h)
+                rows.append(h)
+            return torch.stack(rows, 1)[:, -1]
+
+    mod = normalize()(import_torch(Loop(), (torch.zeros(1, 5, 3),)))
+    (call,) = (c for b in bindings(mod["main"]) if (c := scan.match(b.value)) is not None)
+    assert len(mod[call.step].ret_ty.fields) == 1
