@@ -71,6 +71,26 @@ def model_of() -> Callable[..., Model]:
     return make
 
 
+def _structured(name: str, random: np.random.Generator, blocks: int = 1) -> np.ndarray:
+    def draw(*shape: int) -> np.ndarray:
+        return random.uniform(-1, 1, shape).astype("float32")
+
+    def gate() -> np.ndarray:
+        if name == "kronecker sum":
+            return sum(np.kron(draw(4, 6), draw(6, 6)) for _ in range(2))
+        if name == "low rank":
+            return draw(24, 3) @ draw(3, 36)
+        return np.kron(draw(4, 6), draw(6, 6))
+
+    return np.concatenate([gate() for _ in range(blocks)]) / np.float32(3)
+
+
+@pytest.fixture(scope="session")
+def structured() -> Callable[..., np.ndarray]:
+    """``structured(name, random, blocks)``: a weight of 24 rows a block, 36 columns."""
+    return _structured
+
+
 @dataclass(frozen=True)
 class SampleCompiled:
     """Has the fields of the driver's result."""

@@ -27,9 +27,12 @@ class TensorSpec:
 class Decision:
     """What was found in one dense operator, and what was done with it.
 
-    ``shape`` is rows x columns of W; ``factors`` holds (m1, n1), (m2, n2) of A and B, one pair
-    for every one of the ``blocks`` equal row blocks (the gates); ``error`` is the relative
-    Frobenius error of the structure; bytes are those of the weights without bias.
+    ``shape`` is rows x columns of W; ``factors`` holds the shapes of the factors, (m1, n1) and
+    (m2, n2) of A and B say, of every one of the ``blocks`` equal row blocks (the gates);
+    ``terms`` is how many products of these shapes are added, ``rank`` the inner size of a
+    product of low rank, ``split_row`` how many rows of a block stay dense above the factors, and
+    ``nonzeros`` how many single entries of W are added. ``error`` is the relative Frobenius
+    error of the structure; bytes are those of the weights without bias.
     """
 
     function: str
@@ -45,6 +48,10 @@ class Decision:
     factors: tuple[tuple[int, int], ...] = ()
     order: str = ""
     error: float = 0.0
+    terms: int = 1
+    rank: int = 0
+    split_row: int = 0
+    nonzeros: int = 0
 
     @staticmethod
     def from_dict(entry: Mapping[str, Any]) -> Decision:

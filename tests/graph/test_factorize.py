@@ -14,6 +14,7 @@ from tvm_kp.graph.rewrite import bindings, name_of
 
 op = relax.op
 SMALL = ((2, 4), (3, 2))
+STRUCTURES = ["kronecker sum", "low rank"]
 
 
 def kron(random, factors, blocks=1):
@@ -47,6 +48,13 @@ def multiplies(mod):
             inner = int(binding.value.args[0].ty.shape[-1])
             total += inner * int(np.prod([int(n) for n in binding.var.ty.shape]))
     return total
+
+
+def constants_bytes(mod):
+    """The bytes of all constants that main reads."""
+    args = [arg for b in bindings(mod["main"]) for arg in getattr(b.value, "args", [])]
+    fields = [f for arg in args for f in getattr(arg, "fields", [arg])]
+    return sum(f.value.numpy().nbytes for f in fields if isinstance(f, tvm.ir.GenericConst))
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (2, 3)], ids=["vector", "row", "batch"])
@@ -84,6 +92,39 @@ def test_joint(module_of, assert_kept, split, lead):
     after = FactorizeKronecker()(before)
     assert multiplies(after) < multiplies(before)
     assert_kept(before, after)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("lead", [(), (1,), (2, 3)], ids=["vector", "row", "batch"])
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_every_structure(module_of, assert_kept, structured, name, lead, blocks):
+    w = structured(name, np.random.default_rng(blocks), blocks)
+    before = module_of(lambda e, x: product(e, x, w), x=(*lead, w.shape[1]))
+    after = FactorizeKronecker()(before)
+    (found,) = decisions(RecognizeKronecker()(before))
+    assert (found.structure, found.blocks) == (name, blocks)
+    factors = multiplies(after) // int(np.prod(lead))
+    assert factors + found.nonzeros == found.macs_after < found.macs_before
+    assert constants_bytes(after) == found.bytes_after < found.bytes_before
+    assert_kept(before, after)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_every_structure_joint(module_of, assert_kept, structured, name):
+    before = joined(module_of, structured(name, np.random.default_rng(1), 4), 15)
+    after = FactorizeKronecker()(before)
+    assert [d.structure for d in decisions(RecognizeKronecker()(before))] == [f"{name} joint"]
+    assert multiplies(after) < multiplies(before)
+    assert_kept(before, after)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_what_changed_since_is_left(module_of, assert_equal, structured, name):
+    random = np.random.default_rng(3)
+    w = structured(name, random)
+    decided = RecognizeKronecker()(mlp(module_of, [w], False))
+    changed = mlp(module_of, [random.permuted(w)], False).with_attrs(dict(decided.attrs))
+    assert_equal(FactorizeKronecker()(changed), changed)
 
 
 def test_one_part_dense(module_of, assert_kept):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tvm_kp.artifacts import Recurrence
 from tvm_kp.report import (
     decision_table,
@@ -26,6 +28,23 @@ def test_decisions_done_and_declined(decisions):
 def test_one_block_is_not_counted(decisions):
     table = decision_table([replace(decisions[0], blocks=1)])
     assert table.rows[0][3] == "(2×16) ⊗ (59×8)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"terms": 2}, "4 × (2×16) ⊗ (59×8), 2 terms"),
+        ({"factors": ((118, 3), (3, 128)), "rank": 3}, "4 × (118×3) · (3×128)"),
+        (
+            {"factors": ((90, 8), (1, 16)), "split_row": 28},
+            "4 × (90×8) ⊗ (1×16), below 28 dense rows",
+        ),
+        ({"factors": ((2, 4), (59, 4), (1, 8))}, "4 × (2×4) ⊗ (59×4) ⊗ (1×8)"),
+        ({"nonzeros": 37}, "4 × (2×16) ⊗ (59×8), and 37 entries"),
+    ],
+)
+def test_every_structure_is_told(decisions, changes, text):
+    assert decision_table([replace(decisions[0], **changes)]).rows[0][3] == text
 
 
 def test_no_decisions_are_said():

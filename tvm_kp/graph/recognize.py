@@ -1,10 +1,10 @@
-"""Find Kronecker structure in the constant weights of a module; nothing is rewritten."""
+"""Find structure in the constant weights of a module; nothing is rewritten."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,9 +16,10 @@ from tvm.ir import GenericConst
 
 from tvm_kp.artifacts import Decision
 from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
-from tvm_kp.structure import Structure, search
+from tvm_kp.structure import cheapest, find, search
 
 ATTRIBUTE = "kp.decisions"
+JOINT = " joint"  # ends the name of a structure of [W_x W_h]
 _BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
 
 
@@ -63,7 +64,8 @@ def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]
     """One decision for every product with a constant weight in the Relax functions of ``mod``.
 
     ``x·Wᵀ`` is tested alone; ``x·W_xᵀ + h·W_hᵀ`` also as ``[x, h]·[W_x W_h]ᵀ``. Each is tested as
-    a whole and in 2, 3 and 4 equal row blocks; the structure with the fewest multiplies wins.
+    a whole and in 2, 3 and 4 equal row blocks, for every kind in ``tvm_kp.structure``; the
+    structure with the fewest multiplies wins.
     ``tolerance`` is the relative Frobenius error allowed, 0 for exact.
     """
     result: list[Decision] = []
@@ -147,7 +149,7 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
         if joint.macs_after < sum(one.macs_after for one in apart):
             for arg in binding.value.args:
                 del alone[arg]
-            alone[binding.var] = replace(joint, structure="kronecker joint")
+            alone[binding.var] = replace(joint, structure=f"{joint.structure}{JOINT}")
     yield from alone.values()
 
 
@@ -165,33 +167,29 @@ def _decide(function: str, operator: str, w: np.ndarray, tolerance: float) -> De
     )
     if w.dtype != np.float32:
         return replace(dense, reason=f"{w.dtype} weights are left as they are")
-    found = [
-        structure
-        for blocks in _BLOCKS
-        if w.shape[0] % blocks == 0
-        for structure in [next(search(w, blocks, tolerance), None)]
-        if structure is not None
-    ]
-    best = min(found, key=lambda s: (not s.pays, s.macs, s.nbytes), default=None)
+    blocks = [count for count in _BLOCKS if w.shape[0] % count == 0]
+    best = cheapest(find(w, count, tolerance) for count in blocks)
     if best is None:
-        within = f"within {tolerance:g}" if tolerance else "exactly"
-        return replace(dense, reason=f"no Kronecker product {within}")
-    if not best.pays:
-        return replace(dense, reason=f"{_text(best)} would not pay: {best.macs} MACs")
+        return replace(dense, reason=_why_dense(w, blocks, tolerance))
     return replace(
         dense,
-        structure="kronecker",
-        reason=_text(best),
+        structure=best.name,
+        reason=best.text,
         macs_after=best.macs,
         bytes_after=best.nbytes,
         blocks=best.blocks,
         factors=best.factors,
         order=best.order,
         error=best.error,
+        terms=best.terms,
+        rank=best.rank,
+        split_row=best.split_row,
+        nonzeros=best.nonzeros,
     )
 
 
-def _text(found: Structure) -> str:
-    (m1, n1), (m2, n2) = found.factors
-    blocks = f"{found.blocks} x " if found.blocks > 1 else ""
-    return f"{blocks}({m1}x{n1}) ⊗ ({m2}x{n2})"
+def _why_dense(w: np.ndarray, blocks: Sequence[int], tolerance: float) -> str:
+    best = cheapest(next(search(w, count, tolerance), None) for count in blocks)
+    if best is None:
+        return f"no structure {f'within {tolerance:g}' if tolerance else 'exactly'}"
+    return f"{best.text} would not pay: {best.macs} MACs"

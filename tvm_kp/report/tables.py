@@ -29,9 +29,19 @@ def recurrence_table(recurrences: Sequence[Recurrence]) -> Table:
 
 
 def factors(decision: Decision) -> str:
-    """``4 × (2×16) ⊗ (59×8)``: the factor pair and how many row blocks have one."""
-    pair = " ⊗ ".join(f"({rows}×{columns})" for rows, columns in decision.factors)
-    return f"{decision.blocks} × {pair}" if decision.blocks > 1 else pair
+    """``4 × (2×16) ⊗ (59×8)``: the factors and how many row blocks have them.
+
+    After it what they are not alone with: more terms, dense rows above, single entries.
+    """
+    times = " · " if decision.rank else " ⊗ "
+    text = times.join(f"({rows}×{columns})" for rows, columns in decision.factors)
+    text = f"{decision.blocks} × {text}" if decision.blocks > 1 else text
+    also = {
+        f"{decision.terms} terms": decision.terms > 1,
+        f"below {decision.split_row} dense rows": decision.split_row,
+        f"and {decision.nonzeros} entries": decision.nonzeros,
+    }
+    return ", ".join([text, *(words for words, is_so in also.items() if is_so)])
 
 
 def _decision_row(decision: Decision) -> tuple[Cell, ...]:

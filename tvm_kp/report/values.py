@@ -27,9 +27,10 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
     """Decisions, bytes, and the seconds of every stage.
 
     Keys: model, target, decisions (operator, function, shape, structure, blocks, factors, order,
-    error, macs_before, macs_after, bytes_before, bytes_after, reason), flash_bytes, ram_bytes,
-    code_bytes, weights_bytes, workspace_bytes, stages, recurrences (loops that PyTorch had
-    unrolled: name, steps, operators, reason, which is empty where it is a loop again).
+    error, terms, rank, split_row, nonzeros, macs_before, macs_after, bytes_before, bytes_after,
+    reason), flash_bytes, ram_bytes, code_bytes, weights_bytes, workspace_bytes, stages,
+    recurrences (loops that PyTorch had unrolled: name, steps, operators, reason, which is empty
+    where it is a loop again).
     """
     model, footprint = compiled.model, compiled.footprint
     return {

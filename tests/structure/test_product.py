@@ -11,7 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tvm_kp import kronecker
-from tvm_kp.structure import EXACT, find, search
+from tvm_kp.structure import EXACT
+from tvm_kp.structure.base import cut
+from tvm_kp.structure.product import find as find_in
+from tvm_kp.structure.product import search
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(deadline=None, max_examples=100)
@@ -27,6 +30,10 @@ DISTRIBUTIONS = {
 }
 
 LARGE = [((64, 64), (64, 64)), ((1, 2), (4096, 2048)), None]
+
+
+def find(w, blocks=1, tolerance=0.0):
+    return find_in(cut(w, blocks), tolerance)
 
 
 def product(factors, seed, blocks=1):

@@ -1,0 +1,72 @@
+"""Search for structure in the numbers of a weight matrix.
+
+W is cut in equal row blocks (the gates of an RNN), which all have the structure with the same
+shapes. Every kind has a file: what it is, what it costs, how it is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from tvm_kp.structure import low_rank, product, sums
+from tvm_kp.structure.base import EXACT, Form, Structure, cut
+from tvm_kp.structure.low_rank import LowRank
+from tvm_kp.structure.product import Product, search
+from tvm_kp.structure.sums import KroneckerSum
+
+__all__ = [
+    "EXACT",
+    "KroneckerSum",
+    "LowRank",
+    "Product",
+    "Structure",
+    "cheapest",
+    "confirm",
+    "find",
+    "search",
+]
+
+
+class _Kind(NamedTuple):
+    find: Callable[[np.ndarray, float], Structure | None]
+    confirm: Callable[[np.ndarray, Form, float], Structure | None]
+
+
+# The simplest first: of equal cost it is taken.
+KINDS = {
+    Product.name: _Kind(product.find, product.confirm),
+    KroneckerSum.name: _Kind(sums.find, sums.confirm),
+    LowRank.name: _Kind(low_rank.find, low_rank.confirm),
+}
+
+
+def find(w: np.ndarray, blocks: int = 1, tolerance: float = 0.0) -> Structure | None:
+    """The cheapest structure of ``w`` (rows, cols) that needs fewer MACs and bytes than ``w``.
+
+    Cheapest by MACs, then by bytes, then the simplest. With ``tolerance`` 0 only exact ones: see
+    ``EXACT`` and ``rank.SUM_EXACT``; otherwise also those with a relative Frobenius error up to
+    it. None means that there is no structure or that none pays. Raises ``ValueError`` for
+    anything but a finite real matrix whose rows divide into ``blocks``.
+    """
+    gates = cut(w, blocks)
+    return cheapest(kind.find(gates, tolerance) for kind in KINDS.values())
+
+
+def cheapest(found: Iterable[Structure | None]) -> Structure | None:
+    """The one with the fewest MACs, then bytes, then the simplest; None where there is none."""
+    simplicity = list(KINDS)
+    return min(
+        (one for one in found if one is not None),
+        key=lambda one: (one.cost, simplicity.index(one.name)),
+        default=None,
+    )
+
+
+def confirm(
+    w: np.ndarray, name: str, blocks: int, form: Form, tolerance: float = 0.0
+) -> Structure | None:
+    """The structure ``name`` of ``w`` with the shapes of ``form``, or None; see ``find``."""
+    return KINDS[name].confirm(cut(w, blocks), form, tolerance)
