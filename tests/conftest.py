@@ -80,6 +80,10 @@ def _structured(name: str, random: np.random.Generator, blocks: int = 1) -> np.n
             return sum(np.kron(draw(4, 6), draw(6, 6)) for _ in range(2))
         if name == "low rank":
             return draw(24, 3) @ draw(3, 36)
+        if name == "hybrid":
+            return np.concatenate([draw(4, 36), np.kron(draw(4, 6), draw(5, 6))])
+        if name == "three factors":
+            return np.kron(draw(3, 3), np.kron(draw(2, 4), draw(4, 3)))
         return np.kron(draw(4, 6), draw(6, 6))
 
     return np.concatenate([gate() for _ in range(blocks)]) / np.float32(3)

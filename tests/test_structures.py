@@ -9,7 +9,7 @@ from torch import nn
 
 import tvm_kp
 
-STRUCTURES = ["kronecker", "kronecker sum", "low rank"]
+STRUCTURES = ["kronecker", "kronecker sum", "low rank", "hybrid", "three factors"]
 
 
 class Net(nn.Module):

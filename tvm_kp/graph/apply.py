@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import singledispatch
+from math import prod
 
 import numpy as np
 from tvm import relax
 
-from tvm_kp.structure import KroneckerSum, LowRank, Product, Structure
+from tvm_kp.structure import Hybrid, KroneckerSum, LowRank, Product, Structure, ThreeFactors
 
 
 @singledispatch
@@ -64,6 +65,38 @@ def _(found: LowRank, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
     held = emit(op.reshape(held, (*lead, blocks, 1, rank)))
     result = emit(op.matmul(held, _constant(found.u.transpose(0, 2, 1))))
     return emit(op.reshape(result, (*lead, blocks * rows)))
+
+
+@apply.register
+def _(found: Hybrid, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
+    op, emit, blocks = relax.op, builder.emit, found.blocks
+    top = emit(op.matmul(x, _constant(found.top.reshape(blocks * found.split_row, -1).T)))
+    below = apply(found.below, builder, x)
+    if blocks == 1:
+        return emit(op.concat([top, below], axis=-1))
+    tops, belows = (emit(op.split(side, blocks, axis=-1)) for side in (top, below))
+    parts = [emit(side[k]) for k in range(blocks) for side in (tops, belows)]
+    return emit(op.concat(parts, axis=-1))
+
+
+@apply.register
+def _(found: ThreeFactors, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
+    """x as a tensor (n1, n2, n3), each factor multiplied along its axis."""
+    op, emit, lead = relax.op, builder.emit, _lead(x)
+    sizes = [n for _, n in found.factors]
+    held, blocks = x, 1
+    for index in map("abc".index, found.order):
+        factor = (found.a, found.b, found.c)[index]
+        before, after = prod(sizes[:index]), prod(sizes[index + 1 :])
+        if index == 2:
+            held = emit(op.reshape(held, (*lead, blocks, before, sizes[2])))
+            held = emit(op.matmul(held, _constant(factor.transpose(0, 2, 1))))
+        else:
+            panels = (before,) if index else ()
+            held = emit(op.reshape(held, (*lead, blocks, *panels, sizes[index], after)))
+            held = emit(op.matmul(_constant(factor[:, None] if index else factor), held))
+        sizes[index], blocks = factor.shape[1], found.blocks
+    return emit(op.reshape(held, (*lead, found.shape[0])))
 
 
 def _lead(x: relax.Expr) -> list[relax.Expr]:

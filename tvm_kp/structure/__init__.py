@@ -11,18 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tvm_kp.structure import low_rank, product, sums
+from tvm_kp.structure import hybrid, low_rank, product, sums, three_factors
 from tvm_kp.structure.base import EXACT, Form, Structure, cut
+from tvm_kp.structure.hybrid import Hybrid
 from tvm_kp.structure.low_rank import LowRank
 from tvm_kp.structure.product import Product, search
 from tvm_kp.structure.sums import KroneckerSum
+from tvm_kp.structure.three_factors import ThreeFactors
 
 __all__ = [
     "EXACT",
+    "Hybrid",
     "KroneckerSum",
     "LowRank",
     "Product",
     "Structure",
+    "ThreeFactors",
     "cheapest",
     "confirm",
     "find",
@@ -38,8 +42,10 @@ class _Kind(NamedTuple):
 # The simplest first: of equal cost it is taken.
 KINDS = {
     Product.name: _Kind(product.find, product.confirm),
+    ThreeFactors.name: _Kind(three_factors.find, three_factors.confirm),
     KroneckerSum.name: _Kind(sums.find, sums.confirm),
     LowRank.name: _Kind(low_rank.find, low_rank.confirm),
+    Hybrid.name: _Kind(hybrid.find, hybrid.confirm),
 }
 
 
@@ -52,7 +58,11 @@ def find(w: np.ndarray, blocks: int = 1, tolerance: float = 0.0) -> Structure | 
     anything but a finite real matrix whose rows divide into ``blocks``.
     """
     gates = cut(w, blocks)
-    return cheapest(kind.find(gates, tolerance) for kind in KINDS.values())
+    best = cheapest(kind.find(gates, tolerance) for kind in KINDS.values())
+    if best is None or tolerance or isinstance(best, Product | ThreeFactors):
+        return best
+    # A changed product may be exact in a form that costs more, or but for its rounding.
+    return None if product.is_nearly(gates) else best
 
 
 def cheapest(found: Iterable[Structure | None]) -> Structure | None:

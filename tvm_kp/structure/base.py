@@ -19,6 +19,9 @@ EXACT = 4.0
 ULP = 2.0**-23
 # Below the smallest normal number ulps do not shrink any more: two roundings of half of 2⁻¹⁴⁹.
 TINY = 2.0**-149
+# What entries changed by up to 2⁻⁹ of the largest could have made is damage (or noise), of which
+# no structure is made up: a last term of a sum that is no larger, or all that a product lacks.
+DAMAGE = 2.0**-9
 
 
 class Form(Protocol):

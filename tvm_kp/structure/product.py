@@ -13,7 +13,7 @@ import numpy as np
 
 from tvm_kp import kronecker
 from tvm_kp.kronecker import Factors, Shape
-from tvm_kp.structure.base import EXACT, TINY, ULP, Form, Structure, cut, relative, within
+from tvm_kp.structure.base import DAMAGE, EXACT, TINY, ULP, Form, Structure, cut, relative, within
 from tvm_kp.structure.shapes import factor_shapes, plausible
 
 _SAMPLES = 96
@@ -80,6 +80,17 @@ def confirm(gates: np.ndarray, form: Form, tolerance: float = 0.0) -> Product | 
     """The product with exactly the factor shapes of ``form``, or None."""
     first, second = form.factors
     return verified(gates, (first, second), tolerance)
+
+
+def is_nearly(gates: np.ndarray) -> bool:
+    """Whether one product differs from W by ``DAMAGE`` only: W is a product that was changed."""
+    largest = DAMAGE * float(np.abs(gates).max())
+    for factors in factor_shapes(gates.shape[1], gates.shape[2]):
+        if plausible(gates, factors, 4 * DAMAGE):
+            fitted = (kronecker.row_chunks(gate, *kronecker.fit(gate, factors)) for gate in gates)
+            if all((abs(part - near) <= largest).all() for gate in fitted for part, near in gate):
+                return True
+    return False
 
 
 def sampled(w: np.ndarray, shapes: list[Factors]) -> list[Factors]:

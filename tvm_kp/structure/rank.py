@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_kp.structure.base import TINY, ULP
+from tvm_kp.structure.base import DAMAGE, TINY, ULP
 
 # The largest difference between an entry of R and of U·Vᵀ in ulps of ‖u_i‖·‖v_j‖, the rows of U
 # and V that make the entry (U and V scaled alike, as in a singular value decomposition). It
@@ -15,13 +15,11 @@ from tvm_kp.structure.base import TINY, ULP
 # the order; an entry in which the terms cancel is no more exact than they are. W's own sum
 # and the rounding of U and V to float32 make 2.5 ulps for two terms and grow with the root of
 # their number, as the bound itself does; the rest is for factors of W that are nearly parallel.
-SUM_EXACT = 6.0
+SUM_EXACT = 4.0
 # Huge entries make that bound lax for others in their rows and columns. So of all entries only
 # this share may differ by more than 2⁻¹³ of themselves (or of the median entry).
 _CANCELED = 0.01
 _CLOSE = 2.0**-13
-# A last term no larger than what changing one entry by 2⁻⁹ of the largest makes is damage.
-_DAMAGE = 2.0**-9
 _DIRECTIONS = 8
 _STEPS = 100
 _DIRECT = 600  # smaller sides are decomposed at once
@@ -81,7 +79,7 @@ def exact(r: np.ndarray, least: int, most: int) -> tuple[np.ndarray, np.ndarray]
 def is_damage(r: np.ndarray, u: np.ndarray, v: np.ndarray) -> bool:
     """Whether the last term may be the rest of few slightly changed entries."""
     last = float(np.linalg.norm(u[:, -1]) * np.linalg.norm(v[:, -1]))
-    return last <= _DAMAGE * max(float(r.max()), -float(r.min()))
+    return last <= DAMAGE * max(float(r.max()), -float(r.min()))
 
 
 def holds(r: np.ndarray, u: np.ndarray, v: np.ndarray) -> bool:
