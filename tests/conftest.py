@@ -86,7 +86,10 @@ def _structured(name: str, random: np.random.Generator, blocks: int = 1) -> np.n
             return np.kron(draw(3, 3), np.kron(draw(2, 4), draw(4, 3)))
         return np.kron(draw(4, 6), draw(6, 6))
 
-    return np.concatenate([gate() for _ in range(blocks)]) / np.float32(3)
+    w = np.concatenate([gate() for _ in range(blocks)]) / np.float32(3)
+    if name == "doped":
+        w.flat[random.permutation(w.size)[:12]] += draw(12)
+    return w
 
 
 @pytest.fixture(scope="session")

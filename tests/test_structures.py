@@ -9,7 +9,7 @@ from torch import nn
 
 import tvm_kp
 
-STRUCTURES = ["kronecker", "kronecker sum", "low rank", "hybrid", "three factors"]
+STRUCTURES = ["kronecker", "kronecker sum", "low rank", "hybrid", "three factors", "doped"]
 
 
 class Net(nn.Module):

@@ -14,7 +14,7 @@ from tvm_kp.graph.rewrite import bindings, name_of
 
 op = relax.op
 SMALL = ((2, 4), (3, 2))
-STRUCTURES = ["kronecker sum", "low rank", "hybrid", "three factors"]
+STRUCTURES = ["kronecker sum", "low rank", "hybrid", "three factors", "doped"]
 
 
 def kron(random, factors, blocks=1):

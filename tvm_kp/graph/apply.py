@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import singledispatch
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
-from tvm import relax
+import tvm
+from tvm import relax, tirx
 
-from tvm_kp.structure import Hybrid, KroneckerSum, LowRank, Product, Structure, ThreeFactors
+from tvm_kp.graph.sparse import add_entries
+from tvm_kp.structure import Doped, Hybrid, KroneckerSum, LowRank, Product, Structure, ThreeFactors
+
+
+class Emitter(NamedTuple):
+    """Where operators go: ``emit`` binds one in the function, ``add`` a PrimFunc in its module."""
+
+    emit: Callable[[relax.Expr], relax.Expr]
+    add: Callable[[tirx.PrimFunc, str], tvm.ir.GlobalVar]
 
 
 @singledispatch
-def apply(found: Structure, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
-    """``x·Wᵀ`` for x (…, N) with the structure of W (M, N), emitted to ``builder``; (…, M)."""
+def apply(found: Structure, to: Emitter, x: relax.Expr) -> relax.Expr:
+    """``x·Wᵀ`` for x (…, N) with the structure of W (M, N), (…, M)."""
     raise TypeError(f"no product with a {type(found).__name__}")
 
 
 @apply.register
-def _(found: Product, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
-    return _kronecker(builder, x, found.a[:, None], found.b[:, None], found.order)
+def _(found: Product, to: Emitter, x: relax.Expr) -> relax.Expr:
+    return _kronecker(to, x, found.a[:, None], found.b[:, None], found.order)
 
 
 @apply.register
-def _(found: KroneckerSum, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
-    return _kronecker(builder, x, found.a, found.b, found.order)
+def _(found: KroneckerSum, to: Emitter, x: relax.Expr) -> relax.Expr:
+    return _kronecker(to, x, found.a, found.b, found.order)
 
 
-def _kronecker(
-    builder: relax.BlockBuilder, x: relax.Expr, a: np.ndarray, b: np.ndarray, order: str
-) -> relax.Expr:
+def _kronecker(to: Emitter, x: relax.Expr, a: np.ndarray, b: np.ndarray, order: str) -> relax.Expr:
     """Two batched matmuls with a (blocks, terms, m1, n1) and b (blocks, terms, m2, n2).
 
     A_k stand above each other (or beside), entry by entry, so that the first product's result is
@@ -37,7 +46,7 @@ def _kronecker(
     """
     blocks, terms, m1, n1 = a.shape
     m2, n2 = b.shape[2:]
-    op, emit, lead = relax.op, builder.emit, _lead(x)
+    op, emit, lead = relax.op, to.emit, _lead(x)
     if order == "a_first":
         above = a.transpose(0, 2, 1, 3).reshape(blocks * m1 * terms, n1)
         held = emit(op.matmul(_constant(above), emit(op.reshape(x, (*lead, n1, n2)))))
@@ -55,9 +64,9 @@ def _kronecker(
 
 
 @apply.register
-def _(found: LowRank, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
+def _(found: LowRank, to: Emitter, x: relax.Expr) -> relax.Expr:
     blocks, rows, rank = found.u.shape
-    op, emit, lead = relax.op, builder.emit, _lead(x)
+    op, emit, lead = relax.op, to.emit, _lead(x)
     v_t = found.v.reshape(blocks * rank, -1).T
     held = emit(op.matmul(x, _constant(v_t)))
     if blocks == 1:
@@ -68,10 +77,10 @@ def _(found: LowRank, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
 
 
 @apply.register
-def _(found: Hybrid, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
-    op, emit, blocks = relax.op, builder.emit, found.blocks
+def _(found: Hybrid, to: Emitter, x: relax.Expr) -> relax.Expr:
+    op, emit, blocks = relax.op, to.emit, found.blocks
     top = emit(op.matmul(x, _constant(found.top.reshape(blocks * found.split_row, -1).T)))
-    below = apply(found.below, builder, x)
+    below = apply(found.below, to, x)
     if blocks == 1:
         return emit(op.concat([top, below], axis=-1))
     tops, belows = (emit(op.split(side, blocks, axis=-1)) for side in (top, below))
@@ -80,9 +89,9 @@ def _(found: Hybrid, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
 
 
 @apply.register
-def _(found: ThreeFactors, builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
+def _(found: ThreeFactors, to: Emitter, x: relax.Expr) -> relax.Expr:
     """x as a tensor (n1, n2, n3), each factor multiplied along its axis."""
-    op, emit, lead = relax.op, builder.emit, _lead(x)
+    op, emit, lead = relax.op, to.emit, _lead(x)
     sizes = [n for _, n in found.factors]
     held, blocks = x, 1
     for index in map("abc".index, found.order):
@@ -97,6 +106,21 @@ def _(found: ThreeFactors, builder: relax.BlockBuilder, x: relax.Expr) -> relax.
             held = emit(op.matmul(_constant(factor[:, None] if index else factor), held))
         sizes[index], blocks = factor.shape[1], found.blocks
     return emit(op.reshape(held, (*lead, found.shape[0])))
+
+
+@apply.register
+def _(found: Doped, to: Emitter, x: relax.Expr) -> relax.Expr:
+    op, emit, lead = relax.op, to.emit, _lead(x)
+    batch = prod(int(n) if isinstance(n, tirx.IntImm) else n for n in lead)
+    rows, columns = found.shape
+    product = emit(op.reshape(apply(found.kept, to, x), (batch, rows)))
+    size = batch if isinstance(batch, int) else tirx.Var("batch", "int64")
+    function = add_entries(size, found.shape, found.nonzeros, str(found.rows.dtype))
+    args = [product, emit(op.reshape(x, (batch, columns)))]
+    args += [_constant(part) for part in (found.rows, found.columns, found.values)]
+    out = relax.TensorType((batch, rows), "float32")
+    result = emit(relax.call_tir(to.add(function, "entries"), args, out))
+    return emit(op.reshape(result, (*lead, rows)))
 
 
 def _lead(x: relax.Expr) -> list[relax.Expr]:

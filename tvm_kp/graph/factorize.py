@@ -9,7 +9,7 @@ import tvm
 from tvm import relax
 
 from tvm_kp.artifacts import Decision
-from tvm_kp.graph.apply import apply
+from tvm_kp.graph.apply import Emitter, apply
 from tvm_kp.graph.recognize import (
     ATTRIBUTE,
     JOINT,
@@ -41,7 +41,7 @@ class FactorizeKronecker:
     ) -> tvm.IRModule:
         if ATTRIBUTE not in (mod.attrs or {}):
             mod = RecognizeKronecker()(mod)
-        result = mod.clone()
+        module = relax.BlockBuilder(mod)
         for gv, function in functions(mod):
             chosen = {
                 decision.operator: decision
@@ -49,11 +49,14 @@ class FactorizeKronecker:
                 if decision.function == gv.name_hint and decision.factors
             }
             if chosen:
-                result.update_func(gv, _rewrite(function, chosen))
-        return relax.transform.DeadCodeElimination()(result)
+                module.update_func(gv, _rewrite(function, chosen, module))
+        return relax.transform.DeadCodeElimination()(module.get())
 
 
-def _rewrite(function: relax.Function, chosen: Mapping[str, Decision]) -> relax.Function:
+def _rewrite(
+    function: relax.Function, chosen: Mapping[str, Decision], module: relax.BlockBuilder
+) -> relax.Function:
+    """The function with the products that are ``chosen``; ``module`` receives new PrimFuncs."""
     bound, names = values(function), operators(function)
     inputs: dict[relax.Var, relax.Expr] = {}
 
@@ -64,10 +67,11 @@ def _rewrite(function: relax.Function, chosen: Mapping[str, Decision]) -> relax.
         found = None if decision is None else _confirmed(bound[var], bound, decision)
         if found is None:
             return builder.emit(value)
+        to = Emitter(builder.emit, module.add_func)
         if var in inputs:
-            return apply(found, builder, value.args[0])
+            return apply(found, to, value.args[0])
         parts = [inputs[arg] for arg in bound[var].args]
-        return apply(found, builder, builder.emit(relax.op.concat(parts, axis=-1)))
+        return apply(found, to, builder.emit(relax.op.concat(parts, axis=-1)))
 
     return rebuild(function, emit)
 

@@ -109,7 +109,7 @@ def accumulate_in_registers(sch: s_tir.Schedule) -> None:
 def merge_pointwise(sch: s_tir.Schedule) -> bool:
     """Compute all blocks of a point-wise function in one loop nest; False if it is none."""
     blocks = _blocks(sch)
-    if any(_is_reduction(sch, block) for block in blocks):
+    if any(_is_reduction(sch, block) or _is_opaque(sch, block) for block in blocks):
         return False
     if len({_extents(sch, block) for block in blocks}) != 1:
         return False
@@ -138,6 +138,11 @@ def _blocks(sch: s_tir.Schedule) -> list[s_tir.schedule.SBlockRV]:
 
 def _is_reduction(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> bool:
     return any(_is_reduced(v) for v in sch.get(block).iter_vars)
+
+
+def _is_opaque(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> bool:
+    """Whether the block is inside of loops that none of its own axes stand for."""
+    return len(sch.get(block).iter_vars) < len(sch.get_loops(block))
 
 
 def _is_reduced(axis: tirx.IterVar) -> bool:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tvm_kp.structure import hybrid, low_rank, product, sums, three_factors
+from tvm_kp.structure import doped, hybrid, low_rank, product, sums, three_factors
 from tvm_kp.structure.base import EXACT, Form, Structure, cut
+from tvm_kp.structure.doped import Doped
 from tvm_kp.structure.hybrid import Hybrid
 from tvm_kp.structure.low_rank import LowRank
 from tvm_kp.structure.product import Product, search
@@ -21,6 +22,7 @@ from tvm_kp.structure.three_factors import ThreeFactors
 
 __all__ = [
     "EXACT",
+    "Doped",
     "Hybrid",
     "KroneckerSum",
     "LowRank",
@@ -46,6 +48,7 @@ KINDS = {
     KroneckerSum.name: _Kind(sums.find, sums.confirm),
     LowRank.name: _Kind(low_rank.find, low_rank.confirm),
     Hybrid.name: _Kind(hybrid.find, hybrid.confirm),
+    Doped.name: _Kind(doped.find, doped.confirm),
 }
 
 
