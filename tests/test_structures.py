@@ -29,6 +29,19 @@ class Net(nn.Module):
         return torch.tanh(self.head(torch.cat([y[:, -1], x[:, 0]], dim=1)))
 
 
+def test_tolerance_reaches_the_search(structured):
+    random = np.random.default_rng(1)
+    w = structured("low rank", random, 4)
+    w += 0.01 * w.std() * random.standard_normal(w.shape).astype("float32")
+    net = Net(w, random.standard_normal((5, 36)).astype("float32")).eval()
+    example = (torch.zeros(1, 5, 12),)
+    for tolerance, expected in ((0.0, {"dense"}), (0.03, {"low rank joint", "dense"})):
+        options = tvm_kp.Options(tolerance=tolerance)
+        model = tvm_kp.compile(net, "host", example_inputs=example, options=options).model
+        assert {d.structure for d in model.decisions} == expected
+        assert all(d.error <= tolerance for d in model.decisions)
+
+
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_compiled_for_the_host(structured, name):
     torch.manual_seed(0)

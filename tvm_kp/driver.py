@@ -30,14 +30,16 @@ class Options:
     """How to compile.
 
     ``dump`` is a folder for the module after every pass, ``disabled_pass`` names passes to leave
-    out, ``factorize`` says whether Kronecker weights are kept as factors, and
-    ``workspace_alignment`` is that of every buffer, in bytes.
+    out, ``factorize`` says whether structured weights are kept as factors, ``tolerance`` is the
+    relative Frobenius error up to which a weight may be replaced by a structure (0: exact ones
+    only), and ``workspace_alignment`` is that of every buffer, in bytes.
     """
 
     module_name: str = "default"
     dump: Path | None = None
     disabled_pass: tuple[str, ...] = ()
     factorize: bool = True
+    tolerance: float = 0.0
     workspace_alignment: int = 8
 
     @property
@@ -89,7 +91,7 @@ def compile(
         with stage("normalize"):
             mod = graph.normalize()(mod)
         with stage("recognize"):
-            mod = graph.RecognizeKronecker()(mod)
+            mod = graph.RecognizeKronecker(options.tolerance)(mod)
         with stage("factorize"):
             factored = graph.FactorizeKronecker()(mod) if options.keeps_factors else mod
         with stage("legalize"):

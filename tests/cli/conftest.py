@@ -24,6 +24,7 @@ class Options:
     dump: Path | None = None
     disabled_pass: tuple[str, ...] = ()
     factorize: bool = True
+    tolerance: float = 0.0
     workspace_alignment: int = 8
 
 

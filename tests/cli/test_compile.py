@@ -35,7 +35,7 @@ def test_options_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
     answer = tvm_kp_main(
         *("compile", model_file, TARGET, "-o", tmp_path / "m.tar", "--dump", tmp_path / "dump"),
         *("--module-name", "kws", "--disabled-pass", "A,B", "-O", "0"),
-        *("--executor-aot-workspace-byte-alignment", "16"),
+        *("--executor-aot-workspace-byte-alignment", "16", "--tolerance", "0.02"),
     )
     assert answer.code == 0, answer.err
     options = driver.calls["options"]
@@ -44,6 +44,7 @@ def test_options_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
     assert options.disabled_pass == ("A", "B")
     assert options.workspace_alignment == 16
     assert options.factorize is False
+    assert options.tolerance == 0.02
     assert driver.calls["target"].name == "mps2-an386"
 
 
@@ -73,6 +74,10 @@ def test_spelling_of_tvmc(tvm_kp_main, driver, model_file, tmp_path):
         (["--pass-config", "tir.usmp.enable=0"], "planned at compile time"),
         (["--executor-aot-workspace-byte-alignment=12"], "power of two"),
         (["-O", "4"], "invalid choice"),
+        (["--tolerance=-0.1"], "no relative error"),
+        (["--tolerance=1"], "a number below 1"),
+        (["--tolerance=nan"], "give 0 (exact)"),
+        (["--tolerance=little"], "little is no relative error"),
     ],
 )
 def test_refused_values_say_what_replaces_them(tvm_kp_main, model_file, flags, found):

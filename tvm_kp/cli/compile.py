@@ -85,6 +85,14 @@ def _add_passes(group: argparse._ArgumentGroup) -> None:
         help="0 leaves Kronecker weights multiplied out; 1 to 3 are the same (%(default)s)",
     )
     group.add_argument(
+        "--tolerance",
+        type=_tolerance,
+        default=0.0,
+        metavar="X",
+        help="relative error up to which a weight may be replaced by a cheaper one "
+        "(%(default)g: only by what it is exactly)",
+    )
+    group.add_argument(
         "--disabled-pass", type=names, default=(), metavar="A,B", help="passes to leave out"
     )
     group.add_argument(
@@ -138,6 +146,7 @@ def _compile(args: argparse.Namespace, target: Target) -> Compiled:
             dump=args.dump,
             disabled_pass=args.disabled_pass,
             factorize=args.opt_level > 0,
+            tolerance=args.tolerance,
             workspace_alignment=args.alignment,
         )
         return driver.compile(args.FILE, target, options=options, progress=progress)
@@ -169,6 +178,18 @@ def _alignment(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1 or value & (value - 1):
         raise argparse.ArgumentTypeError(f"{text} is not a power of two")
+    return value
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no relative error; give 0 (exact) or a number below 1, 0.01 say"
+        )
     return value
 
 
