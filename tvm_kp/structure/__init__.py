@@ -61,7 +61,11 @@ def find(w: np.ndarray, blocks: int = 1, tolerance: float = 0.0) -> Structure | 
     anything but a finite real matrix whose rows divide into ``blocks``.
     """
     gates = cut(w, blocks)
-    best = cheapest(kind.find(gates, tolerance) for kind in KINDS.values())
+    one = product.find(gates, tolerance)
+    # Dense rows above a product, or entries added to it, only make what is one dearer.
+    dearer = (Product.name, *((Hybrid.name, Doped.name) if one is not None else ()))
+    others = (kind.find(gates, tolerance) for name, kind in KINDS.items() if name not in dearer)
+    best = cheapest([one, *others])
     if best is None or tolerance or isinstance(best, Product | ThreeFactors):
         return best
     # A changed product may be exact in a form that costs more, or but for its rounding.
