@@ -84,7 +84,10 @@ class Operator:
 
 @dataclass(frozen=True)
 class Model:
-    """A compiled network: plain C and everything known about it without running it."""
+    """A compiled network: plain C and everything known about it without running it.
+
+    One whose ``state_bytes`` are not 0 is a stream: an inference is one time step.
+    """
 
     name: str
     target: str
@@ -98,10 +101,17 @@ class Model:
     decisions: tuple[Decision, ...] = ()
     relax: str = ""
     params: bytes = b""
+    state_bytes: int = 0
 
     @property
     def header_name(self) -> str:
         return f"tvmgen_{self.name}.h"
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The C functions that a caller uses."""
+        names = ("step", "reset") if self.state_bytes else ("run",)
+        return tuple(f"tvmgen_{self.name}_{name}" for name in names)
 
     @property
     def io_bytes(self) -> int:

@@ -32,7 +32,8 @@ class Options:
     ``dump`` is a folder for the module after every pass, ``disabled_pass`` names passes to leave
     out, ``factorize`` says whether structured weights are kept as factors, ``tolerance`` is the
     relative Frobenius error up to which a weight may be replaced by a structure (0: exact ones
-    only), and ``workspace_alignment`` is that of every buffer, in bytes.
+    only), ``workspace_alignment`` is that of every buffer, in bytes, and with ``stream`` the C is
+    one time step whose state the caller keeps.
     """
 
     module_name: str = "default"
@@ -41,6 +42,7 @@ class Options:
     factorize: bool = True
     tolerance: float = 0.0
     workspace_alignment: int = 8
+    stream: bool = False
 
     @property
     def keeps_factors(self) -> bool:
@@ -89,7 +91,8 @@ def compile(
         mod = graph.import_torch(source, example_inputs, batches=target.platform == "host")
     with _pass_context(options):
         with stage("normalize"):
-            mod = graph.normalize()(mod)
+            normal = graph.normalize()(mod)
+            mod, initial = graph.stream(normal) if options.stream else graph.Stream(normal)
         with stage("recognize"):
             mod = graph.RecognizeKronecker(options.tolerance)(mod)
         with stage("factorize"):
@@ -106,6 +109,7 @@ def compile(
                 target=target.name,
                 alignment=options.workspace_alignment,
                 decisions=graph.decisions(mod, kept=options.keeps_factors),
+                initial=initial,
             )
     with stage("footprint"):
         footprint = board.footprint(model, target)

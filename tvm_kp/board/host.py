@@ -35,6 +35,7 @@ def run(
     count = len(next(iter(records.values())))
     outputs = {t.name: np.empty((count, *t.shape), t.dtype) for t in model.outputs}
     seconds = []
+    library.kp_host_start()
     for index in range(count):
         for buffer, array in zip(ins, records.values(), strict=True):
             buffer[:] = np.frombuffer(array[index].tobytes(), np.uint8)
@@ -59,7 +60,8 @@ def _load(path: Path) -> ctypes.CDLL:
     for name in ("kp_host_input", "kp_host_output"):
         getattr(library, name).restype = ctypes.c_void_p
         getattr(library, name).argtypes = (ctypes.c_int32,)
-    library.kp_host_run.restype = ctypes.c_int32
+    for name in ("kp_host_start", "kp_host_run"):
+        getattr(library, name).restype = ctypes.c_int32
     return library
 
 

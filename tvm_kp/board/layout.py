@@ -96,6 +96,7 @@ def _buffers(model: Model) -> dict[str, str]:
         "NAME": model.name,
         "HEADER": model.header_name,
         "OPERATOR_COUNT": str(len(model.operators)),
+        **_entry(model),
         "BUFFERS": "\n".join(
             f"static uint8_t {_buffer(kind, t)}[{t.nbytes}] __attribute__((aligned(16)));"
             for kind, tensors in both
@@ -108,6 +109,17 @@ def _buffers(model: Model) -> dict[str, str]:
         values[f"{kind}_TABLE"] = _rows(f"{{{b}, sizeof {b}}}" for _, b in names)
         values[f"{kind}_FIELDS"] = _rows(f".{name} = {b}" for name, b in names)
     return values
+
+
+def _entry(model: Model) -> dict[str, str]:
+    """How one inference is run, and what comes before the first."""
+    entry, *resets = model.entries
+    state = ", &kp_state" if resets else ""
+    return {
+        "STATE": f"static struct tvmgen_{model.name}_state kp_state;" if resets else "",
+        "START": f"{resets[0]}(&kp_state)" if resets else "0",
+        "RUN": f"{entry}(&kp_input_struct, &kp_output_struct{state})",
+    }
 
 
 def _buffer(kind: str, tensor: TensorSpec) -> str:
@@ -128,6 +140,7 @@ def _describe(model: Model) -> dict[str, object]:
         "operators": [asdict(o) for o in model.operators],
         "workspace_bytes": model.workspace_bytes,
         "constants_bytes": model.constants_bytes,
+        "state_bytes": model.state_bytes,
     }
 
 

@@ -69,7 +69,7 @@ def link(objects: Sequence[Path], target: Target, image: Path, flags: Sequence[s
 def footprint(model: Model, target: Target) -> Footprint:
     """The bytes of ``model`` compiled for ``target``, without harness but with what it pulls in.
 
-    An image is linked whose only root is the model's entry; nothing unused is counted.
+    An image is linked whose only roots are the model's entries; nothing unused is counted.
     """
     find(target)
     with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
@@ -78,7 +78,8 @@ def footprint(model: Model, target: Target) -> Footprint:
         flags = (*MODEL_CFLAGS, "-I", str(folder))
         objects = compile_objects(sources, target, folder / "objects", flags)
         image = folder / "model.elf"
-        entry = f"-Wl,--gc-sections,-e,tvmgen_{model.name}_run"
+        roots = ",".join(f"-u,{name}" for name in model.entries)
+        entry = f"-Wl,--gc-sections,{roots},-e,{model.entries[0]}"
         link(objects, target, image, ("-nostartfiles", entry))
         sections = _sections(image, target)
         symbols = _symbols(image, target)
@@ -88,7 +89,7 @@ def footprint(model: Model, target: Target) -> Footprint:
     return Footprint(
         code_bytes=flash - model.constants_bytes,
         weights_bytes=model.constants_bytes,
-        ram_bytes=ram + model.io_bytes,
+        ram_bytes=ram + model.io_bytes + model.state_bytes,
         sections=tuple(sorted([*symbols, *tensors], key=lambda row: -row[1])),
     )
 

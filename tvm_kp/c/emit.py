@@ -30,12 +30,16 @@ _NO_EARLY_SCHEDULING = """\
 
 @dataclass(frozen=True)
 class Emission:
-    """Everything that the C of a model is made of; ``title`` is the text of its front matter."""
+    """Everything that the C of a model is made of; ``title`` is the text of its front matter.
+
+    ``reset`` sets the states of a stream.
+    """
 
     name: str
     title: str
     program: Program
     main: TirMain
+    reset: TirMain | None
     operators: Mapping[str, tirx.PrimFunc]
     offsets: Mapping[Buffer, int]
     workspace_bytes: int
@@ -46,6 +50,22 @@ class Emission:
 
     def macro(self, name: str) -> str:
         return self.symbol(name).upper()
+
+    @property
+    def states(self) -> tuple[Buffer, ...]:
+        """The buffers of a stream's state, the fields of its struct."""
+        return self.program.states
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(-(-b.nbytes // self.alignment) * self.alignment for b in self.states)
+
+    @property
+    def constants(self) -> tuple[Buffer, ...]:
+        """The weights, and what states start as where that is not zero."""
+        reset = () if self.reset is None else self.reset.buffers
+        buffers = dict.fromkeys([*self.main.buffers, *reset])
+        return tuple(buffer for buffer in buffers if buffer.kind == "constant")
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -159,7 +179,7 @@ def _profile_hooks() -> Iterator[str]:
 
 
 def _constants(emission: Emission) -> Iterator[str]:
-    constants = [b for b in emission.main.buffers if b.kind == "constant"]
+    constants = emission.constants
     if not constants:
         return
     yield "static const struct {"
@@ -193,25 +213,41 @@ def _workspace(emission: Emission) -> Iterator[str]:
 
 def _main(emission: Emission) -> Iterator[str]:
     """The main function: pointers into workspace and constants, then the calls."""
-    buffers = emission.main.buffers
-    names = dict(zip(emission.main.function.params, (b.name for b in buffers), strict=True))
-    printer = FunctionPrinter(emission.main.function, names)
-    io = [b for b in buffers if b.kind in ("input", "output")]
-    params = ", ".join(f"{_pointer(b, b.kind == 'input')}{b.name}" for b in io)
-    yield f"static int32_t {emission.symbol('__tvm_main__')}({params}) {{"
+    io = [b for b in emission.main.buffers if b.kind in ("input", "output")]
+    params = [f"{_pointer(b, b.kind == 'input')}{b.name}" for b in io]
+    if emission.states:
+        params.append(_state_pointer(emission))
+    yield f"static int32_t {emission.symbol('__tvm_main__')}({', '.join(params)}) {{"
     for buffer in io:
         if buffer not in emission.used:
             yield f"  (void){buffer.name};"
-    for buffer in buffers:
+    yield from _body(emission, emission.main)
+    yield "}\n"
+    if emission.reset is not None:
+        yield f"int32_t {emission.symbol('reset')}({_state_pointer(emission)}) {{"
+        yield from _body(emission, emission.reset)
+        yield "}\n"
+
+
+def _body(emission: Emission, main: TirMain) -> Iterator[str]:
+    """Pointers to the buffers that are no parameters, and the statements."""
+    names = dict(zip(main.function.params, (b.name for b in main.buffers), strict=True))
+    for buffer in main.buffers:
         if buffer.kind == "workspace":
             place = f"(void *)&global_workspace[{emission.offsets[buffer]}]"
             yield f"  {_pointer(buffer, False)}const {buffer.name} = {place};"
         elif buffer.kind == "constant":
             place = f"global_const_workspace.{buffer.name}"
             yield f"  {_pointer(buffer, True)}const {buffer.name} = {place};"
-    for line in printer.body():
+        elif buffer.kind == "state":
+            yield f"  {_pointer(buffer, False)}const {buffer.name} = state->{buffer.name};"
+    for line in FunctionPrinter(main.function, names).body():
         yield from _profiled(line, emission)
-    yield "  return 0;\n}\n"
+    yield "  return 0;"
+
+
+def _state_pointer(emission: Emission) -> str:
+    return f"struct tvmgen_{emission.name}_state* state"
 
 
 def _profiled(line: str, emission: Emission) -> Iterator[str]:
@@ -226,12 +262,20 @@ def _profiled(line: str, emission: Emission) -> Iterator[str]:
 
 
 def _entry(emission: Emission) -> Iterator[str]:
-    prefix = f"struct tvmgen_{emission.name}"
-    yield f"int32_t {emission.symbol('run')}({prefix}_inputs* inputs, {prefix}_outputs* outputs) {{"
+    yield f"{_entry_prototype(emission)} {{"
     fields = [f"inputs->{b.name}" for b in emission.program.inputs]
     fields += [f"outputs->{b.name}" for b in emission.program.outputs]
+    fields += ["state"] if emission.states else []
     yield f"  return {emission.symbol('__tvm_main__')}({', '.join(fields)});"
     yield "}"
+
+
+def _entry_prototype(emission: Emission) -> str:
+    prefix = f"struct tvmgen_{emission.name}"
+    params = [f"{prefix}_inputs* inputs", f"{prefix}_outputs* outputs"]
+    params += [_state_pointer(emission)] if emission.states else []
+    entry = emission.symbol("step" if emission.states else "run")
+    return f"int32_t {entry}({', '.join(params)})"
 
 
 def emit_header(emission: Emission) -> str:
@@ -252,12 +296,27 @@ def emit_header(emission: Emission) -> str:
         lines += [f"struct tvmgen_{emission.name}_{kind} {{"]
         lines += [f"  void* {buffer.name};  // {_describe(buffer)}" for buffer in buffers]
         lines += ["};\n"]
-    prefix = f"struct tvmgen_{emission.name}"
-    run = emission.symbol("run")
-    lines += ["/*! \\brief One inference; 0 on success. */"]
-    lines += [f"int32_t {run}({prefix}_inputs* inputs, {prefix}_outputs* outputs);\n"]
+    lines += _state_declarations(emission)
+    what = "One time step of a stream" if emission.states else "One inference"
+    lines += [f"/*! \\brief {what}; 0 on success. */", f"{_entry_prototype(emission)};\n"]
     lines += ["#ifdef __cplusplus\n}\n#endif\n", f"#endif  // {guard}"]
     return "\n".join(lines) + "\n"
+
+
+def _state_declarations(emission: Emission) -> list[str]:
+    if not emission.states:
+        return []
+    aligned = f"__attribute__((aligned({emission.alignment})))"
+    return [
+        "/*! \\brief What a stream keeps from one time step to the next; one for each stream. */",
+        f"struct tvmgen_{emission.name}_state {{",
+        *(f"  {C_TYPES[b.dtype]} {b.name}[{_elements(b)}] {aligned};" for b in emission.states),
+        "};\n",
+        "/*! \\brief Size of a stream's state, bytes. */",
+        f"#define {emission.macro('state_size')} {emission.state_bytes}\n",
+        "/*! \\brief Set a state to the start of a sequence; 0 on success. */",
+        f"int32_t {emission.symbol('reset')}({_state_pointer(emission)});\n",
+    ]
 
 
 def _describe(buffer: Buffer) -> str:

@@ -89,6 +89,7 @@ def _functions(model: Model) -> dict[str, Any]:
         "workspace_size_bytes": model.workspace_bytes,
         "constants_size_bytes": model.constants_bytes,
         "io_size_bytes": model.io_bytes,
+        "state_size_bytes": model.state_bytes,
         "inputs": _tensors(model.inputs),
         "outputs": _tensors(model.outputs),
     }
@@ -143,6 +144,7 @@ def _model(members: dict[str, bytes]) -> Model:
         decisions=tuple(Decision.from_dict(entry) for entry in module["decisions"]),
         relax=members[f"src/{name}.relax"].decode(),
         params=members[f"parameters/{name}.params"],
+        state_bytes=main["state_size_bytes"],
     )
 
 

@@ -18,16 +18,20 @@ from tvm_kp.errors import ModelError
 
 # What a Relax variable stands for: a View, or for a tuple a tuple of them, as its type says.
 Value = Any
+_OURS = ("workspace", "state")  # kinds of memory that is laid out here
 
 
-def lower_main(mod: tvm.IRModule, kernels: Mapping[str, tirx.PrimFunc]) -> Program:
+def lower_main(
+    mod: tvm.IRModule, kernels: Mapping[str, tirx.PrimFunc], initial: Sequence[np.ndarray] = ()
+) -> Program:
     """The program of ``main``, whose operators are calls of PrimFuncs, views and ``kp.scan``.
 
     ``kernels`` are the lowered PrimFuncs: they tell what may be computed in place, and their
-    last parameters which temporary memory a call needs. Raises ``ModelError`` for an operator
-    that is none of these.
+    last parameters which temporary memory a call needs. The last parameters and results of
+    ``main`` are the states of a stream that start as ``initial``. Raises ``ModelError`` for an
+    operator that is none of these.
     """
-    return _Lowering(mod, kernels).program()
+    return _Lowering(mod, kernels).program(initial)
 
 
 class _Lowering:
@@ -40,28 +44,43 @@ class _Lowering:
         # The states that results of calls become, by call and index of the result.
         self._successors: dict[tuple[relax.Var, int], View] = {}
 
-    def program(self) -> Program:
+    def program(self, initial: Sequence[np.ndarray]) -> Program:
         main = self._mod["main"]
+        params = main.params[: len(main.params) - len(initial)]
         inputs = tuple(
             Buffer(self._unique(c_name(p.name)), _shape(p.ty), p.ty.dtype.dtype, "input")
-            for p in main.params
+            for p in params
         )
+        states = [self._state(param) for param in main.params[len(params) :]]
         env: dict[relax.Var, Value] = {
             param: View(buffer, buffer.shape, buffer.dtype)
-            for param, buffer in zip(main.params, inputs, strict=True)
+            for param, buffer in zip(params, inputs, strict=True)
         }
-        results = self._function(main, env)
+        env.update(zip(main.params[len(params) :], states, strict=True))
+        everything = self._function(main, env)
+        count = len(everything) - len(states)
+        results, final = everything[:count], everything[count:]
         names = [f"output{k}" for k in range(len(results))] if len(results) > 1 else ["output"]
         outputs = [
             self._output(name, view, inputs) for name, view in zip(names, results, strict=True)
         ]
+        self._update_states(states, final)
         _check_names([*inputs, *outputs])
-        return Program(inputs, tuple(outputs), tuple(self._body))
+        reset = tuple(
+            _start(state, self._constant(relax.const(value), f"{state.buffer.name}_initial"))
+            for state, value in zip(states, initial, strict=True)
+        )
+        return Program(inputs, tuple(outputs), tuple(self._body), reset)
+
+    def _state(self, param: relax.Var) -> View:
+        view = self._new(param.name, param.ty)
+        view.buffer.kind, view.buffer.carried = "state", True
+        return view
 
     def _output(self, name: str, view: View, inputs: Sequence[Buffer]) -> Buffer:
         name = name + "_" if name in {buffer.name for buffer in inputs} else name
         output = Buffer(name, view.shape, view.dtype, "output")
-        if _is_free(view):
+        if _is_free(view) and view.buffer.kind == "workspace":
             view.buffer.parent = output
         else:
             self._body.append(Copy(view, View(output, view.shape, view.dtype)))
@@ -158,6 +177,8 @@ class _Lowering:
         for part in parts:
             if _is_free(part):
                 part.buffer.parent, part.buffer.offset = whole.buffer, offset
+                if part.buffer.kind == "state":
+                    whole.buffer.kind = "state"
             else:
                 self._body.append(Copy(part, whole.part(offset, part.shape)))
             offset += part.nbytes
@@ -167,25 +188,32 @@ class _Lowering:
         step = self._mod[expr.args[0]]
         reverse, steps = bool(expr.attrs["reverse"]), int(expr.attrs["steps"])
         sequences, initial = (self._operand(arg, env) for arg in expr.args[1:3])
-        states = [
-            self._new(param.name, param.ty)
-            for param in step.params[len(sequences) : len(sequences) + len(initial)]
-        ]
-        for state, start in zip(states, initial, strict=True):
-            state.buffer.carried = True
-            self._body.append(_start(state, start))
+        params = step.params[len(sequences) :]
+        states = [self._carried(*one, steps) for one in zip(params, initial, strict=True)]
         inputs = [_rows(x, reverse) for x in sequences]
         new = successors(step, step.params[len(sequences) :])
         self._successors = {result: states[index] for result, index in new.items()}
-        outer, self._body = self._body, []
+        outer: list[Any] = self._body
+        if steps > 1:
+            self._body = []
         results = self._function(step, dict(zip(step.params, [*inputs, *states], strict=True)))
         first_state = len(results) - len(states)
         rows, new_states = results[:first_state], results[first_state:]
         outputs = [self._collect(row, steps, reverse) for row in rows]
         self._update_states(states, new_states)
-        self._body, body = outer, tuple(self._body)
-        self._body.append(Loop(steps, body))
+        if steps > 1:
+            self._body, body = outer, tuple(self._body)
+            self._body.append(Loop(steps, body))
         return (*outputs, *states)
+
+    def _carried(self, param: relax.Var, initial: View, steps: int) -> View:
+        """The memory of a state in its loop; that of a stream is outside and stays there."""
+        if steps == 1 and initial.buffer.kind == "state":
+            return initial
+        state = self._new(param.name, param.ty)
+        state.buffer.carried = True
+        self._body.append(_start(state, initial))
+        return state
 
     def _collect(self, row: View, steps: int, reverse: bool) -> View:
         """The output sequence, whose rows are copied from the step's results."""
@@ -247,7 +275,7 @@ def _check_names(tensors: Sequence[Buffer]) -> None:
 
 def _is_free(view: View) -> bool:
     """Whether the buffer is only this tensor's, so that it may be placed elsewhere."""
-    return view.buffer.kind == "workspace" and view.buffer.parent is None and view.is_whole()
+    return view.buffer.kind in _OURS and view.buffer.parent is None and view.is_whole()
 
 
 def _extended(
@@ -260,14 +288,14 @@ def _extended(
     """
     first, *rest = parts
     root, offset = first.location()
-    ends = root.kind == "workspace" and offset + first.nbytes == root.nbytes
+    ends = root.kind in _OURS and offset + first.nbytes == root.nbytes
     states = first.buffer.carried and all(_is_free(p) and p.buffer.carried for p in rest)
     if not (ends and states and root is not first.buffer):
         return None
     itemsize = np.dtype(root.dtype).itemsize
     nbytes = root.nbytes + sum(part.nbytes for part in rest)
     name = "_".join([root.name, *(part.buffer.name for part in rest)])
-    whole = Buffer(unique(name), (nbytes // itemsize,), root.dtype)
+    whole = Buffer(unique(name), (nbytes // itemsize,), root.dtype, root.kind)
     place = 0
     for buffer in (root, *(part.buffer for part in rest)):
         buffer.parent, buffer.offset = whole, place

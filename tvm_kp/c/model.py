@@ -27,9 +27,13 @@ def make_model(
     target: str,
     alignment: int,
     decisions: Sequence[Decision],
+    initial: Sequence[np.ndarray] = (),
 ) -> Model:
-    """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``."""
-    program = lower_main(mod, kernels)
+    """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``.
+
+    With ``initial``, what the states start as, it is the C of one step of a stream.
+    """
+    program = lower_main(mod, kernels, initial)
     used = lifetimes(program)
     planned = plan(list(used.values()), alignment)
     main = tir_main(program)
@@ -38,12 +42,13 @@ def make_model(
         title=_title(mod, main, target, planned.peak),
         program=program,
         main=main,
+        reset=tir_main(Program((), (), program.reset)) if program.reset else None,
         operators=kernels,
         offsets=dict(zip(used, planned.offsets, strict=True)),
         workspace_bytes=planned.peak,
         alignment=alignment,
     )
-    constants = [buffer for buffer in main.buffers if buffer.kind == "constant"]
+    constants = emission.constants
     return Model(
         name=name,
         target=target,
@@ -56,6 +61,7 @@ def make_model(
         ),
         workspace_bytes=planned.peak,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
+        state_bytes=emission.state_bytes,
         decisions=tuple(decisions),
         relax=mod.script(),
         params=_params(constants),

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["input", "output", "constant", "workspace"]
+Kind = Literal["input", "output", "constant", "workspace", "state"]
 
 
 @dataclass(eq=False)
@@ -118,11 +118,17 @@ class Loop:
 
 @dataclass(frozen=True)
 class Program:
-    """A whole inference."""
+    """A whole inference, or one step of a stream, whose states ``reset`` sets."""
 
     inputs: tuple[Buffer, ...]
     outputs: tuple[Buffer, ...]
     body: tuple[Call | Copy | Zero | Loop, ...] = field(default=())
+    reset: tuple[Copy | Zero, ...] = ()
+
+    @property
+    def states(self) -> tuple[Buffer, ...]:
+        """The buffers that a stream keeps from step to step."""
+        return tuple(dict.fromkeys(set_.target.location()[0] for set_ in self.reset))
 
     def flat(self) -> Iterator[tuple[Call | Copy | Zero, Loop | None]]:
         """Every statement with the loop it is in."""

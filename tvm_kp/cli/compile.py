@@ -48,6 +48,12 @@ def register(verbs: Any) -> None:
         metavar="NAME",
         help="part of every C name (%(default)s)",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="one time step instead of a whole sequence: the C has step and reset, and a struct "
+        "for the state, one for each stream",
+    )
     add_target(parser, "a name of tvm-kp targets, a TOML file, or tvmc's c -mcpu=cortex-m4")
     _add_executor(
         parser.add_argument_group("tvmc's executor and runtime, which have one choice here")
@@ -148,6 +154,7 @@ def _compile(args: argparse.Namespace, target: Target) -> Compiled:
             factorize=args.opt_level > 0,
             tolerance=args.tolerance,
             workspace_alignment=args.alignment,
+            stream=args.stream,
         )
         return driver.compile(args.FILE, target, options=options, progress=progress)
 

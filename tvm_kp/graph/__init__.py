@@ -7,16 +7,19 @@ from tvm_kp.graph.legalize import legalize
 from tvm_kp.graph.normalize import normalize
 from tvm_kp.graph.recognize import RecognizeKronecker, decisions, recognize
 from tvm_kp.graph.reroll_recurrence import RerollRecurrence, recurrences
+from tvm_kp.graph.stream import Stream, stream
 
 __all__ = [
     "ExpandScan",
     "FactorizeKronecker",
     "RecognizeKronecker",
     "RerollRecurrence",
+    "Stream",
     "decisions",
     "import_torch",
     "legalize",
     "normalize",
     "recognize",
     "recurrences",
+    "stream",
 ]

@@ -6,6 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_kp.graph.fuse_scans import FuseScans
+from tvm_kp.graph.merge_reshapes import MergeReshapes
 from tvm_kp.graph.prune_scan import PruneScan
 from tvm_kp.graph.reroll_recurrence import RerollRecurrence
 from tvm_kp.graph.take_last_state import TakeLastState
@@ -19,6 +20,7 @@ def normalize() -> tvm.transform.Pass:
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(["main"]),
             RerollRecurrence(),
+            MergeReshapes(),
             TakeLastState(),
             # Only what is alive is folded: expressions of weights were evaluated at import.
             relax.transform.CanonicalizeBindings(),

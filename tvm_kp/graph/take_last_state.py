@@ -90,10 +90,9 @@ class _Rows:
         return None if call is None or axis else self._output(call, value, index)
 
     def _reshaped(self, source: relax.Expr, axis: int, index: int) -> Emit | None:
-        """Reshapes in a row are one; its rows are those of the axis with as much before it."""
+        """Its rows are those of the axis with as much before it."""
         size, before = int(source.ty.shape[axis]), math.prod(shape_of(source)[:axis])
-        while name_of(self._bound.get(source)) == "relax.reshape":
-            source = self._bound[source].args[0]
+        source = self._bound[source].args[0]
         shape = shape_of(source)
         for old, found in enumerate(shape):
             if found == size and math.prod(shape[:old]) == before:

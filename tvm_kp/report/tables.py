@@ -63,11 +63,13 @@ def _change(before: int, after: int) -> str:
 
 def footprint_table(model: Model, footprint: Footprint) -> Table:
     """What takes the room in flash and RAM, without firmware around the model."""
-    other = footprint.ram_bytes - model.workspace_bytes - model.io_bytes
+    other = footprint.ram_bytes - model.workspace_bytes - model.io_bytes - model.state_bytes
     ram: list[tuple[Cell, ...]] = [
         ("RAM", "workspace", model.workspace_bytes),
         ("RAM", "inputs and outputs", model.io_bytes),
     ]
+    if model.state_bytes:
+        ram.append(("RAM", "state of one stream", model.state_bytes))
     if other > 0:
         ram.append(("RAM", "other variables", other))
     rows: tuple[tuple[Cell, ...], ...] = (
