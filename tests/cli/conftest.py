@@ -26,6 +26,7 @@ class Options:
     factorize: bool = True
     tolerance: float = 0.0
     workspace_alignment: int = 8
+    stream: bool = False
 
 
 class RecordingDriver(ModuleType):

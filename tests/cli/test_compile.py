@@ -35,7 +35,7 @@ def test_options_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
     answer = tvm_kp_main(
         *("compile", model_file, TARGET, "-o", tmp_path / "m.tar", "--dump", tmp_path / "dump"),
         *("--module-name", "kws", "--disabled-pass", "A,B", "-O", "0"),
-        *("--executor-aot-workspace-byte-alignment", "16", "--tolerance", "0.02"),
+        *("--executor-aot-workspace-byte-alignment", "16", "--tolerance", "0.02", "--stream"),
     )
     assert answer.code == 0, answer.err
     options = driver.calls["options"]
@@ -45,6 +45,7 @@ def test_options_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
     assert options.workspace_alignment == 16
     assert options.factorize is False
     assert options.tolerance == 0.02
+    assert options.stream
     assert driver.calls["target"].name == "mps2-an386"
 
 

@@ -40,6 +40,7 @@ C_TYPES = _Types(
         "bool": "_Bool",
     }
 )
+MATH_CONSTANTS = ("NAN", "INFINITY")  # of <math.h>, in literals
 
 # TIR intrinsic -> function of libm for float32, or one of our helpers.
 _MATH = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from tvm.ir import GenericConst
 from tvm_kp.c.in_place import VIEWS, may_overwrite, successors
 from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
+from tvm_kp.c.views import extend_states, is_free, rows_of, shape_of, slice_view, split_view
 from tvm_kp.errors import ModelError
 
 # What a Relax variable stands for: a View, or for a tuple a tuple of them, as its type says.
 Value = Any
-_OURS = ("workspace", "state")  # kinds of memory that is laid out here
 
 
 def lower_main(
@@ -48,7 +47,7 @@ class _Lowering:
         main = self._mod["main"]
         params = main.params[: len(main.params) - len(initial)]
         inputs = tuple(
-            Buffer(self._unique(c_name(p.name)), _shape(p.ty), p.ty.dtype.dtype, "input")
+            Buffer(self._unique(c_name(p.name)), shape_of(p.ty), p.ty.dtype.dtype, "input")
             for p in params
         )
         states = [self._state(param) for param in main.params[len(params) :]]
@@ -80,7 +79,7 @@ class _Lowering:
     def _output(self, name: str, view: View, inputs: Sequence[Buffer]) -> Buffer:
         name = name + "_" if name in {buffer.name for buffer in inputs} else name
         output = Buffer(name, view.shape, view.dtype, "output")
-        if _is_free(view) and view.buffer.kind == "workspace":
+        if is_free(view) and view.buffer.kind == "workspace":
             view.buffer.parent = output
         else:
             self._body.append(Copy(view, View(output, view.shape, view.dtype)))
@@ -122,12 +121,12 @@ class _Lowering:
             )
         operand = self._operand(expr.args[0], env)
         if name == "relax.reshape":
-            return operand.part(0, _shape(var.ty))
+            return operand.part(0, shape_of(var.ty))
         if name == "relax.concat":
             return self._concat(operand, var)
         if name == "relax.split":
-            return _split(operand, var)
-        return _slice(operand, expr, var)
+            return split_view(operand, var)
+        return slice_view(operand, expr, var)
 
     def _call(self, expr: relax.Call, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
         function = expr.args[0].name_hint
@@ -165,17 +164,17 @@ class _Lowering:
             for index, read in enumerate(inputs)
             if read.overlaps(state)
         )
-        return state.part(0, _shape(type_)) if in_place else None
+        return state.part(0, shape_of(type_)) if in_place else None
 
     def _concat(self, parts: tuple[View, ...], var: relax.Var) -> View:
         """A part that has its buffer to itself is computed in place; the others are copied."""
-        extended = _extended(parts, _shape(var.ty), self._unique)
+        extended = extend_states(parts, shape_of(var.ty), self._unique)
         if extended is not None:
             return extended
         whole = self._new("_".join(part.buffer.name for part in parts), var.ty)
         offset = 0
         for part in parts:
-            if _is_free(part):
+            if is_free(part):
                 part.buffer.parent, part.buffer.offset = whole.buffer, offset
                 if part.buffer.kind == "state":
                     whole.buffer.kind = "state"
@@ -190,7 +189,7 @@ class _Lowering:
         sequences, initial = (self._operand(arg, env) for arg in expr.args[1:3])
         params = step.params[len(sequences) :]
         states = [self._carried(*one, steps) for one in zip(params, initial, strict=True)]
-        inputs = [_rows(x, reverse) for x in sequences]
+        inputs = [rows_of(x, reverse) for x in sequences]
         new = successors(step, step.params[len(sequences) :])
         self._successors = {result: states[index] for result, index in new.items()}
         outer: list[Any] = self._body
@@ -219,7 +218,7 @@ class _Lowering:
         """The output sequence, whose rows are copied from the step's results."""
         buffer = Buffer(self._unique("sequence"), (steps, *row.shape), row.dtype)
         sequence = View(buffer, buffer.shape, row.dtype)
-        self._body.append(Copy(row, _rows(sequence, reverse)))
+        self._body.append(Copy(row, rows_of(sequence, reverse)))
         return sequence
 
     def _update_states(self, states: Sequence[View], new: Sequence[View]) -> None:
@@ -240,7 +239,7 @@ class _Lowering:
         self._body += [Copy(value, state) for state, value in changed]
 
     def _new(self, name: str, type_: relax.TensorType) -> View:
-        shape, dtype = _shape(type_), type_.dtype.dtype
+        shape, dtype = shape_of(type_), type_.dtype.dtype
         return View(Buffer(self._unique(name), shape, dtype), shape, dtype)
 
     def _constant(self, expr: GenericConst, name: str) -> View:
@@ -273,65 +272,8 @@ def _check_names(tensors: Sequence[Buffer]) -> None:
             )
 
 
-def _is_free(view: View) -> bool:
-    """Whether the buffer is only this tensor's, so that it may be placed elsewhere."""
-    return view.buffer.kind in _OURS and view.buffer.parent is None and view.is_whole()
-
-
-def _extended(
-    parts: tuple[View, ...], shape: tuple[int, ...], unique: Callable[[str], str]
-) -> View | None:
-    """The joined states of stacked layers: the buffer that ends in the first, made longer.
-
-    A layer joins [x, h], the next one [h, h']: in one buffer x, h, h' each lies where both want
-    it, and nothing is copied.
-    """
-    first, *rest = parts
-    root, offset = first.location()
-    ends = root.kind in _OURS and offset + first.nbytes == root.nbytes
-    states = first.buffer.carried and all(_is_free(p) and p.buffer.carried for p in rest)
-    if not (ends and states and root is not first.buffer):
-        return None
-    itemsize = np.dtype(root.dtype).itemsize
-    nbytes = root.nbytes + sum(part.nbytes for part in rest)
-    name = "_".join([root.name, *(part.buffer.name for part in rest)])
-    whole = Buffer(unique(name), (nbytes // itemsize,), root.dtype, root.kind)
-    place = 0
-    for buffer in (root, *(part.buffer for part in rest)):
-        buffer.parent, buffer.offset = whole, place
-        place += buffer.nbytes
-    return View(whole, shape, first.dtype, offset)
-
-
 def _start(state: View, start: View) -> Copy | Zero:
     value = start.buffer.value
     if value is not None and not np.any(value):
         return Zero(state)
     return Copy(start, state)
-
-
-def _rows(sequence: View, reverse: bool) -> View:
-    """The row of each iteration: the first one first, or in ``reverse`` the last."""
-    steps, *shape = sequence.shape
-    nbytes = math.prod(shape) * np.dtype(sequence.dtype).itemsize
-    first, stride = ((steps - 1) * nbytes, -nbytes) if reverse else (0, nbytes)
-    return View(sequence.buffer, tuple(shape), sequence.dtype, sequence.offset + first, stride)
-
-
-def _split(whole: View, var: relax.Var) -> tuple[View, ...]:
-    parts, offset = [], 0
-    for type_ in var.ty.fields:
-        parts.append(whole.part(offset, _shape(type_)))
-        offset += parts[-1].nbytes
-    return tuple(parts)
-
-
-def _slice(whole: View, expr: relax.Call, var: relax.Var) -> View:
-    (axis,), (begin,) = ([int(v) for v in arg.fields] for arg in expr.args[1:3])
-    row = math.prod(whole.shape[axis + 1 :]) * np.dtype(whole.dtype).itemsize
-    begin = begin + whole.shape[axis] if begin < 0 else begin
-    return whole.part(begin * row, _shape(var.ty))
-
-
-def _shape(type_: relax.TensorType) -> tuple[int, ...]:
-    return tuple(int(size) for size in type_.shape)

@@ -11,7 +11,9 @@ from tvm import tirx
 
 from tvm_kp import __version__
 from tvm_kp.artifacts import Decision, Model, Operator, TensorSpec
-from tvm_kp.c.emit import Emission, emit, emit_header
+from tvm_kp.c.emission import Emission
+from tvm_kp.c.emit import emit
+from tvm_kp.c.header import emit_header
 from tvm_kp.c.lifetimes import lifetimes
 from tvm_kp.c.lower_main import lower_main
 from tvm_kp.c.plan import plan

@@ -1,0 +1,53 @@
+"""The header of a model, for C99 and C++."""
+
+from __future__ import annotations
+
+from tvm_kp.c.emission import Emission, elements, entry_prototype, state_pointer
+from tvm_kp.c.expressions import C_TYPES
+from tvm_kp.c.names import c_name
+from tvm_kp.c.program import Buffer
+
+
+def emit_header(emission: Emission) -> str:
+    """``tvmgen_<mod>.h``, for C99 and C++."""
+    guard = c_name(f"TVMGEN_{emission.name}_H_").upper()
+    lines = [f"/* {emission.title} */", f"#ifndef {guard}\n#define {guard}\n"]
+    lines += ["#include <stdint.h>\n", '#ifdef __cplusplus\nextern "C" {\n#endif\n']
+    program = emission.program
+    for buffer in (*program.inputs, *program.outputs):
+        macro = emission.macro(f"{buffer.name}_size")
+        lines += [f"/*! \\brief {_describe(buffer)}, bytes. */", f"#define {macro} {buffer.nbytes}"]
+    lines += ["/*! \\brief Working memory, bytes; it is allocated by the model itself. */"]
+    lines += [f"#define {emission.macro('workspace_size')} {emission.workspace_bytes}"]
+    lines += ["/*! \\brief Number of operators that a profile build reports. */"]
+    lines += [f"#define {emission.macro('operator_count')} {len(emission.order)}\n"]
+    for kind, buffers in (("inputs", program.inputs), ("outputs", program.outputs)):
+        lines += [f"/*! \\brief Pointers to the {kind}. */"]
+        lines += [f"struct tvmgen_{emission.name}_{kind} {{"]
+        lines += [f"  void* {buffer.name};  // {_describe(buffer)}" for buffer in buffers]
+        lines += ["};\n"]
+    lines += _state_declarations(emission)
+    what = "One time step of a stream" if emission.states else "One inference"
+    lines += [f"/*! \\brief {what}; 0 on success. */", f"{entry_prototype(emission)};\n"]
+    lines += ["#ifdef __cplusplus\n}\n#endif\n", f"#endif  // {guard}"]
+    return "\n".join(lines) + "\n"
+
+
+def _state_declarations(emission: Emission) -> list[str]:
+    if not emission.states:
+        return []
+    aligned = f"__attribute__((aligned({emission.alignment})))"
+    return [
+        "/*! \\brief What a stream keeps from one time step to the next; one for each stream. */",
+        f"struct tvmgen_{emission.name}_state {{",
+        *(f"  {C_TYPES[b.dtype]} {b.name}[{elements(b)}] {aligned};" for b in emission.states),
+        "};\n",
+        "/*! \\brief Size of a stream's state, bytes. */",
+        f"#define {emission.macro('state_size')} {emission.state_bytes}\n",
+        "/*! \\brief Set a state to the start of a sequence; 0 on success. */",
+        f"int32_t {emission.symbol('reset')}({state_pointer(emission)});\n",
+    ]
+
+
+def _describe(buffer: Buffer) -> str:
+    return f"{buffer.name}: {buffer.dtype}[{', '.join(map(str, buffer.shape))}]"
