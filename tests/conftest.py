@@ -17,6 +17,7 @@ from tvm_kp.artifacts import (
     Model,
     Operator,
     OperatorCount,
+    OutputError,
     Recurrence,
     RunResult,
     TensorSpec,
@@ -107,6 +108,7 @@ class SampleCompiled:
     footprint: Footprint
     stages: Mapping[str, float] = field(default_factory=dict)
     recurrences: tuple[Recurrence, ...] = ()
+    output_errors: tuple[OutputError, ...] = ()
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"archive")

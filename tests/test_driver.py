@@ -144,3 +144,26 @@ def test_an_archive_for_another_core_is_refused(compiled):
     for_m4 = replace(compiled.model, target="mps2-an386")
     with pytest.raises(TargetError, match="compile it for host"):
         driver.run(for_m4, "host", {})
+
+
+def test_error_of_approximate_weights_is_measured():
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 12)
+    with torch.no_grad():
+        exact = torch.kron(torch.randn(3, 4), torch.randn(4, 2))
+        layer.weight.copy_(exact + 1e-3 * torch.randn(12, 8))
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 1, 8)).astype("float32")
+
+    def compile_with(tolerance: float) -> driver.Compiled:
+        options = driver.Options(tolerance=tolerance, calibration={"input": x})
+        return driver.compile(layer, "host", example_inputs=(torch.zeros(1, 8),), options=options)
+
+    near, exactly = compile_with(0.05), compile_with(0.0)
+    assert [d.structure for d in near.model.decisions] == ["kronecker"]
+    (error,), (none,) = near.output_errors, exactly.output_errors
+    assert (none.largest, none.relative) == (0.0, 0.0)
+    found = driver.run(near.model, "host", {"input": x}).outputs["output"]
+    with torch.no_grad():
+        expected = layer(torch.from_numpy(x)).numpy()
+    assert error.largest == pytest.approx(np.abs(found - expected).max(), rel=1e-2)
+    assert 0 < error.relative < 0.01

@@ -75,6 +75,19 @@ class Recurrence:
 
 
 @dataclass(frozen=True)
+class OutputError:
+    """What approximate weights change of one output, over all calibration inputs.
+
+    ``largest`` is the largest absolute difference, ``relative`` the Frobenius norm of the
+    difference over that of the exact output.
+    """
+
+    name: str
+    largest: float
+    relative: float
+
+
+@dataclass(frozen=True)
 class Operator:
     """One C function of a compiled model; its place in ``Model.operators`` is its profile id."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvm_kp import board
-from tvm_kp.artifacts import Footprint, Model, Recurrence, RunResult
+from tvm_kp.artifacts import Footprint, Model, OutputError, Recurrence, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
 from tvm_kp.errors import TargetError
@@ -32,8 +32,9 @@ class Options:
     ``dump`` is a folder for the module after every pass, ``disabled_pass`` names passes to leave
     out, ``factorize`` says whether structured weights are kept as factors, ``tolerance`` is the
     relative Frobenius error up to which a weight may be replaced by a structure (0: exact ones
-    only), ``workspace_alignment`` is that of every buffer, in bytes, and with ``stream`` the C is
-    one time step whose state the caller keeps.
+    only) and ``calibration`` the inputs, by name, on which the error of the outputs is then
+    measured, ``workspace_alignment`` is that of every buffer, in bytes, and with ``stream`` the C
+    is one time step whose state the caller keeps.
     """
 
     module_name: str = "default"
@@ -41,6 +42,7 @@ class Options:
     disabled_pass: tuple[str, ...] = ()
     factorize: bool = True
     tolerance: float = 0.0
+    calibration: Mapping[str, np.ndarray] | None = None
     workspace_alignment: int = 8
     stream: bool = False
 
@@ -51,14 +53,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled model, its size on the target, the seconds that each stage took, and what became
-    of the loops that PyTorch had unrolled."""
+    """A compiled model, its size on the target, and what is known of how it was compiled.
+
+    ``stages`` are the seconds that each took, ``recurrences`` what became of the loops that
+    PyTorch had unrolled, ``output_errors`` what approximate weights change on the calibration
+    inputs.
+    """
 
     model: Model
     target: Target
     footprint: Footprint
     stages: Mapping[str, float] = field(default_factory=dict)
     recurrences: tuple[Recurrence, ...] = ()
+    output_errors: tuple[OutputError, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write a Model Library Format archive; raises ``OutputError``."""
@@ -114,7 +121,33 @@ def compile(
     with stage("footprint"):
         footprint = board.footprint(model, target)
         board.check_fit(footprint, target)
-    return Compiled(model, target, footprint, stage.seconds, graph.recurrences(mod))
+    errors: tuple[OutputError, ...] = ()
+    if options.calibration is not None:
+        with stage("calibrate"):
+            errors = _output_errors(source, example_inputs, options)
+    return Compiled(model, target, footprint, stage.seconds, graph.recurrences(mod), errors)
+
+
+def _output_errors(
+    source: Any, example_inputs: Sequence[Any] | None, options: Options
+) -> tuple[OutputError, ...]:
+    """Run the model here with the weights it has, and with those that replace them."""
+    kept = replace(options, calibration=None, dump=None)
+
+    def outputs(tolerance: float) -> Mapping[str, np.ndarray]:
+        one = replace(kept, tolerance=tolerance)
+        compiled = compile(source, "host", example_inputs=example_inputs, options=one)
+        return run(compiled.model, "host", options.calibration or {}).outputs
+
+    exact, near = outputs(0.0), outputs(options.tolerance)
+    return tuple(
+        OutputError(
+            name,
+            float(np.abs(near[name] - values).max()),
+            float(np.linalg.norm(near[name] - values) / (np.linalg.norm(values) or 1.0)),
+        )
+        for name, values in exact.items()
+    )
 
 
 def load(path: str | Path) -> Model:

@@ -25,6 +25,7 @@ class Options:
     disabled_pass: tuple[str, ...] = ()
     factorize: bool = True
     tolerance: float = 0.0
+    calibration: Any = None
     workspace_alignment: int = 8
     stream: bool = False
 

@@ -127,3 +127,11 @@ def test_verbose_prints_stages_on_stderr(tvm_kp_main, driver, model_file, tmp_pa
     answer = tvm_kp_main("compile", "-v", model_file, TARGET, "-o", tmp_path / "m.tar")
     assert re.search(r"2\.50 s +import", answer.err)
     assert "import" not in answer.out
+
+
+def test_calibration_without_tolerance_is_refused(tvm_kp_main, driver, model_file, tmp_path):
+    answer = tvm_kp_main(
+        "compile", model_file, TARGET, "-o", tmp_path / "m.tar", "--calibration", tmp_path / "x.npz"
+    )
+    assert answer.code == 4 and "give both" in answer.err
+    assert not (tmp_path / "m.tar").exists()

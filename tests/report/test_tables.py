@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tvm_kp.artifacts import Recurrence
+from tvm_kp.artifacts import OutputError, Recurrence
 from tvm_kp.report import (
     decision_table,
+    error_table,
     footprint_table,
     profile_table,
     recurrence_table,
@@ -87,3 +88,8 @@ def test_loops_and_why_they_are_none():
         ("cell", 25, 12, "a loop again"),
         ("main", 3, 9, "operand 1 of add (lv) differs"),
     )
+
+
+def test_errors_of_outputs():
+    table = error_table([OutputError("scores", 0.125, 0.0625)])
+    assert table.rows == (("scores", "1.2e-01", "6.2e-02"),)

@@ -10,7 +10,7 @@ def test_compile_keys(compiled):
     value = json.loads(json.dumps(compile_json(compiled)))
     assert set(value) == {
         *("model", "target", "decisions", "flash_bytes", "ram_bytes", "code_bytes"),
-        *("weights_bytes", "workspace_bytes", "stages", "recurrences"),
+        *("weights_bytes", "workspace_bytes", "stages", "recurrences", "output_errors"),
     }
     assert set(value["decisions"][0]) >= {
         *("operator", "shape", "structure", "factors", "error", "macs_before", "macs_after"),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_kp.cli import console, output
+from tvm_kp.cli.inputs import read_npz
 from tvm_kp.cli.options import add_target, add_verb, names, only, target_spec
-from tvm_kp.errors import ModelError, TargetError
+from tvm_kp.errors import InputError, ModelError, TargetError
 from tvm_kp.target import Target
 from tvm_kp.target import names as target_names
 
@@ -99,6 +100,12 @@ def _add_passes(group: argparse._ArgumentGroup) -> None:
         "(%(default)g: only by what it is exactly)",
     )
     group.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="inputs (npz) on which the outputs' error by --tolerance is measured, here",
+    )
+    group.add_argument(
         "--disabled-pass", type=names, default=(), metavar="A,B", help="passes to leave out"
     )
     group.add_argument(
@@ -118,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
             f"no model file {args.FILE}: save one with torch.export.save(program, file)"
         )
     _check_outputs(args)
+    if args.calibration is not None and not args.tolerance:
+        raise InputError("--calibration measures the error that --tolerance X allows: give both")
     compiled = _compile(args, target)
     compiled.save(args.output)
     _write_reports(args, compiled)
@@ -153,6 +162,7 @@ def _compile(args: argparse.Namespace, target: Target) -> Compiled:
             disabled_pass=args.disabled_pass,
             factorize=args.opt_level > 0,
             tolerance=args.tolerance,
+            calibration=None if args.calibration is None else read_npz(args.calibration),
             workspace_alignment=args.alignment,
             stream=args.stream,
         )
@@ -175,6 +185,8 @@ def _print(args: argparse.Namespace, compiled: Compiled) -> None:
     if compiled.recurrences:
         out.print(report.recurrence_table(compiled.recurrences))
     out.print(report.decision_table(compiled.model.decisions))
+    if compiled.output_errors:
+        out.print(report.error_table(compiled.output_errors))
     out.print(report.footprint_table(compiled.model, compiled.footprint))
     for path in (args.output, args.report, args.json, args.dump):
         if path is not None:

@@ -6,6 +6,7 @@ from tvm_kp.report.table import Table
 from tvm_kp.report.tables import (
     COUNTED,
     decision_table,
+    error_table,
     footprint_table,
     profile_table,
     recurrence_table,
@@ -21,6 +22,7 @@ __all__ = [
     "compile_json",
     "compile_sections",
     "decision_table",
+    "error_table",
     "footprint_table",
     "html",
     "operator_bars",

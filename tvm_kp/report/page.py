@@ -9,7 +9,7 @@ from itertools import count
 
 from tvm_kp.report.charts import Bars, size_bars, svg
 from tvm_kp.report.table import Table
-from tvm_kp.report.tables import decision_table, footprint_table, recurrence_table
+from tvm_kp.report.tables import decision_table, error_table, footprint_table, recurrence_table
 from tvm_kp.report.values import CompiledValues
 
 STYLE = """
@@ -68,7 +68,8 @@ def compile_sections(compiled: CompiledValues) -> tuple[Section, ...]:
     stages = tuple((stage, f"{seconds:.2f}") for stage, seconds in compiled.stages.items())
     about = f"Model {model.name}, compiled for {model.target}."
     sizes, loops = footprint_table(model, footprint), recurrence_table(compiled.recurrences)
-    found = (decision_table(model.decisions), *([loops] if loops.rows else []))
+    errors = error_table(compiled.output_errors)
+    found = (decision_table(model.decisions), *(table for table in (loops, errors) if table.rows))
     return (
         Section("Decisions", about, found),
         Section("Sizes", "", (sizes,), (size_bars({model.name: footprint}),)),

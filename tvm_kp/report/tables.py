@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, median, pstdev
 
-from tvm_kp.artifacts import Decision, Footprint, Model, Recurrence, RunResult
+from tvm_kp.artifacts import Decision, Footprint, Model, OutputError, Recurrence, RunResult
 from tvm_kp.report.table import Cell, Table
 
 COUNTED = "Counted exactly by the emulator; instructions are not cycles."
@@ -26,6 +26,14 @@ def recurrence_table(recurrences: Sequence[Recurrence]) -> Table:
         (one.name, one.steps, one.operators, one.reason or "a loop again") for one in recurrences
     )
     return Table("Unrolled loops", ("at", "steps", "operators a step", "result"), rows)
+
+
+def error_table(errors: Sequence[OutputError]) -> Table:
+    """What approximate weights change of the outputs."""
+    rows = tuple((one.name, f"{one.largest:.1e}", f"{one.relative:.1e}") for one in errors)
+    columns = ("output", "largest difference", "relative error")
+    note = "To the same C with the weights as they are, on the calibration inputs."
+    return Table("Errors of approximate weights", columns, rows, note)
 
 
 def factors(decision: Decision) -> str:

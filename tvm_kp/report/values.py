@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
 
-from tvm_kp.artifacts import Footprint, Model, Recurrence, RunResult
+from tvm_kp.artifacts import Footprint, Model, OutputError, Recurrence, RunResult
 
 
 class CompiledValues(Protocol):
@@ -21,6 +21,8 @@ class CompiledValues(Protocol):
     def stages(self) -> Mapping[str, float]: ...
     @property
     def recurrences(self) -> tuple[Recurrence, ...]: ...
+    @property
+    def output_errors(self) -> tuple[OutputError, ...]: ...
 
 
 def compile_json(compiled: CompiledValues) -> dict[str, Any]:
@@ -30,7 +32,8 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
     error, terms, rank, split_row, nonzeros, macs_before, macs_after, bytes_before, bytes_after,
     reason), flash_bytes, ram_bytes, code_bytes, weights_bytes, workspace_bytes, stages,
     recurrences (loops that PyTorch had unrolled: name, steps, operators, reason, which is empty
-    where it is a loop again).
+    where it is a loop again), output_errors (of approximate weights on calibration inputs: name,
+    largest, relative).
     """
     model, footprint = compiled.model, compiled.footprint
     return {
@@ -44,6 +47,7 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
         "workspace_bytes": model.workspace_bytes,
         "stages": dict(compiled.stages),
         "recurrences": [asdict(recurrence) for recurrence in compiled.recurrences],
+        "output_errors": [asdict(error) for error in compiled.output_errors],
     }
 
 
