@@ -123,6 +123,19 @@ def _(found: Doped, to: Emitter, x: relax.Expr) -> relax.Expr:
     return emit(op.reshape(result, (*lead, rows)))
 
 
+def take_rows(found: Product, to: Emitter, indices: relax.Expr) -> relax.Expr:
+    """Rows of W = A ⊗ B (M, N), (…, N) for ``indices`` (…): every one a product of two rows."""
+    (_, n1), (m2, n2) = found.factors
+    op, emit, shape = relax.op, to.emit, list(indices.ty.shape)
+    size = relax.const(m2, str(indices.ty.dtype))
+    of_a, of_b = emit(op.floor_divide(indices, size)), emit(op.floor_mod(indices, size))
+    rows_a = emit(op.take(_constant(found.a[0]), of_a, axis=0))
+    rows_b = emit(op.take(_constant(found.b[0]), of_b, axis=0))
+    tall, wide = (*shape, n1, 1), (*shape, 1, n2)
+    pairs = op.multiply(emit(op.reshape(rows_a, tall)), emit(op.reshape(rows_b, wide)))
+    return emit(op.reshape(emit(pairs), (*shape, n1 * n2)))
+
+
 def _lead(x: relax.Expr) -> list[relax.Expr]:
     return list(x.ty.shape)[:-1]
 

@@ -9,19 +9,21 @@ import tvm
 from tvm import relax
 
 from tvm_kp.artifacts import Decision
-from tvm_kp.graph.apply import Emitter, apply
+from tvm_kp.graph.apply import Emitter, apply, take_rows
 from tvm_kp.graph.recognize import (
     ATTRIBUTE,
     JOINT,
+    ROWS,
     RecognizeKronecker,
     decisions,
     joint_weight,
     operators,
     summands,
+    table,
     weight,
 )
 from tvm_kp.graph.rewrite import functions, rebuild, values
-from tvm_kp.structure import Structure, confirm
+from tvm_kp.structure import Product, Structure, confirm
 
 
 @tvm.transform.module_pass(opt_level=0, name="FactorizeKronecker")
@@ -29,7 +31,8 @@ class FactorizeKronecker:
     """``x·(A ⊗ B)ᵀ -> reshape(A·X·Bᵀ)`` with ``X = reshape(x, (n1, n2))``, gates as a batch.
 
     The other structures likewise: see ``apply``. ``x·W_xᵀ + h·W_hᵀ`` with a joint structure
-    becomes one product on ``concat(x, h)``. Works on any Relax module for any target, and runs
+    becomes one product on ``concat(x, h)``; row r of an embedding's A ⊗ B is row r // m2 of A times
+    row r % m2 of B. Works on any Relax module for any target, and runs
     ``RecognizeKronecker`` first where it did not run. Left unchanged: what the decisions call
     dense, functions without decisions, operators that changed since they were decided on.
     """
@@ -68,6 +71,8 @@ def _rewrite(
         if found is None:
             return builder.emit(value)
         to = Emitter(builder.emit, module.add_func)
+        if isinstance(found, Product) and table(bound[var]) is not None:
+            return take_rows(found, to, value.args[1])
         if var in inputs:
             return apply(found, to, value.args[0])
         parts = [inputs[arg] for arg in bound[var].args]
@@ -84,9 +89,9 @@ def _confirmed(
         pair = summands(value, bound)
         w = None if pair is None else joint_weight(pair, bound)
     else:
-        w = weight(value, bound)
+        w = table(value) if decision.structure.endswith(ROWS) else weight(value, bound)
     if w is None or w.shape != decision.shape:
         return None
-    name = decision.structure.removesuffix(JOINT)
+    name = decision.structure.removesuffix(JOINT).removesuffix(ROWS)
     # A little more than was found: the error was rounded when it was recorded.
     return confirm(w, name, decision.blocks, decision, 1.01 * decision.error)

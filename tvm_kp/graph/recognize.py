@@ -16,10 +16,11 @@ from tvm.ir import GenericConst
 
 from tvm_kp.artifacts import Decision
 from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
-from tvm_kp.structure import cheapest, find, search
+from tvm_kp.structure import Product, cheapest, find, search
 
 ATTRIBUTE = "kp.decisions"
 JOINT = " joint"  # ends the name of a structure of [W_x W_h]
+ROWS = " rows"  # ends that of an embedding's table
 _BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
 
 
@@ -61,7 +62,7 @@ def _left_dense(found: Decision) -> Decision:
 
 
 def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]:
-    """One decision for every product with a constant weight in the Relax functions of ``mod``.
+    """One decision for every constant weight of a product or an embedding in ``mod``.
 
     ``x·Wᵀ`` is tested alone; ``x·W_xᵀ + h·W_hᵀ`` also as ``[x, h]·[W_x W_h]ᵀ``. Each is tested as
     a whole and in 2, 3 and 4 equal row blocks, for every kind in ``tvm_kp.structure``; the
@@ -89,6 +90,15 @@ def weight(expr: relax.Expr, bound: dict[relax.Var, relax.Expr]) -> np.ndarray |
         return None
     array = constant.value.numpy()
     return array if transposed else array.T
+
+
+def table(expr: relax.Expr) -> np.ndarray | None:
+    """W, rows x columns, of ``take(W, indices)``, an embedding; None for others."""
+    if name_of(expr) != "relax.take" or not isinstance(expr.args[0], GenericConst):
+        return None
+    constant, indices = expr.args
+    lookup = len(constant.ty.shape) == 2 and int(expr.attrs.axis) == 0
+    return constant.value.numpy() if lookup and not isinstance(indices, GenericConst) else None
 
 
 def summands(
@@ -151,6 +161,31 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
                 del alone[arg]
             alone[binding.var] = replace(joint, structure=f"{joint.structure}{JOINT}")
     yield from alone.values()
+    for binding in bindings(function):
+        rows = table(binding.value)
+        if rows is not None:
+            yield _decide_table(name, names[binding.var], rows, tolerance)
+
+
+def _decide_table(function: str, operator: str, w: np.ndarray, tolerance: float) -> Decision:
+    """An embedding reads one row: dense that costs no MAC, a product of rows costs one a column."""
+    found = replace(_decide(function, operator, w, tolerance), macs_before=0)
+    if found.structure == "dense":
+        return replace(found, macs_after=0)
+    best = find(w, 1, tolerance)
+    if not isinstance(best, Product):
+        return _left_dense(replace(found, reason=f"{found.reason} has no product of rows"))
+    return replace(
+        found,
+        structure=f"{best.name}{ROWS}",
+        reason=best.text,
+        macs_after=w.shape[1],
+        bytes_after=best.nbytes,
+        blocks=1,
+        factors=best.factors,
+        order=best.order,
+        error=best.error,
+    )
 
 
 def _decide(function: str, operator: str, w: np.ndarray, tolerance: float) -> Decision:

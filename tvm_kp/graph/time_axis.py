@@ -11,7 +11,20 @@ from tvm_kp.graph.rewrite import name_of, shape_of
 from tvm_kp.graph.unrolled import VIEWS
 
 _UNARY = {
-    *("abs", "clip", "cos", "erf", "exp", "floor", "log", "negative", "rsqrt", "sigmoid", "sin"),
+    *(
+        "abs",
+        "astype",
+        "clip",
+        "cos",
+        "erf",
+        "exp",
+        "floor",
+        "log",
+        "negative",
+        "rsqrt",
+        "sigmoid",
+        "sin",
+    ),
     *("sqrt", "square", "tanh", "nn.gelu", "nn.leakyrelu", "nn.relu", "nn.silu"),
 }
 _BINARY = {"add", "subtract", "multiply", "divide", "maximum", "minimum", "power"}
@@ -36,6 +49,9 @@ def operand_axes(var: relax.Var, value: relax.Expr, axis: int) -> Operands | Non
         return _broadcast(var, value, axis)
     if name_of(value) in VIEWS:
         return _reshaped(var, value.args[0], axis)
+    if name == "take" and int(value.attrs.axis) == 0 and isinstance(value.args[0], GenericConst):
+        indices = value.args[1]  # of rows of a table, as an embedding takes them
+        return [(indices, axis)] if axis < len(indices.ty.shape) else None
     if name == "permute_dims":
         order = value.attrs.axes
         rank = len(value.args[0].ty.shape)
