@@ -54,6 +54,25 @@ def test_code_does_not_grow_with_the_sequence():
     assert operators[0] == operators[1]
 
 
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        torch.nn.LSTM(10, 16),
+        torch.nn.GRU(10, 16),
+        torch.nn.RNN(10, 16),
+        torch.nn.RNN(10, 16, nonlinearity="relu"),
+        torch.nn.GRU(10, 16, num_layers=2, bidirectional=True),
+    ],
+)
+def test_code_of_every_layer_does_not_grow_with_the_sequence(rnn):
+    def flash(steps: int) -> int:
+        x = torch.zeros(steps, 1, 10)
+        compiled = tvm_kp.compile(rnn, "mps2-an386", example_inputs=(x,))
+        return compiled.footprint.flash_bytes
+
+    assert abs(flash(200) - flash(20)) < 64
+
+
 class Layers(torch.nn.Module):
     def __init__(self, layers: int) -> None:
         super().__init__()
