@@ -1,12 +1,14 @@
-"""The paper's LSTM workloads on emulated boards: what an inference costs, dense and factored.
+"""The paper's workloads on emulated boards: what an inference costs, dense and factored.
 
-Weights and inputs are random (seeded), types float32. Multiply-accumulates (MACs) are the ones
-that the model itself needs, LSTM and head: fewer once factored.
+Weights and inputs are random (seeded), types float32. Both rows of a workload are one network,
+whose weights are left multiplied out or used as factors. Multiply-accumulates (MACs) are the ones
+that the model itself needs, recurrence and head: fewer once factored.
 
 ``--json`` writes {"results": […]}, an object a measurement, with the keys workload, weights (dense
 or factored), factors, target, instructions (one inference), macs, instructions_per_mac, speed_up
 (over dense on the same target), flash_bytes, code_bytes, weights_bytes, ram_bytes, max_difference
-(largest to PyTorch's outputs) and operators (name, calls, instructions).
+(largest to PyTorch's outputs) and operators (name, calls, instructions). With ``--host`` the keys
+are those of ``bench_host``.
 """
 
 from __future__ import annotations
@@ -14,25 +16,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
-from classifier import Classifier, export
-from torch.export import ExportedProgram as Program
+from bench_host import host_table, measure_host
+from workloads import WORKLOADS, Sample, sample
 
 import tvm_kp
 from tvm_kp import report
 from tvm_kp.artifacts import Decision
 from tvm_kp.cli import console, output
 from tvm_kp.cli.options import names
-from tvm_kp.compress import KroneckerLSTM
 from tvm_kp.errors import InputError, TvmKpError
 
-SEED, INFERENCES, TOLERANCE = 0, 3, 1e-5
+TOLERANCE = 1e-5
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547")
 README = Path(__file__).parent.parent / "README.md"
 MARKERS = ("<!-- bench: scripts/bench --readme writes this -->\n", "<!-- end of bench -->\n")
@@ -51,38 +51,17 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Workload:
-    """T steps of I inputs, H hidden; one pair of factors on [W_ih | W_hh], or, apart, two."""
-
-    steps: int
-    inputs: int
-    hidden: int
-    classes: int
-    factors: Any
-    apart: bool = False
-
-    @property
-    def text(self) -> str:
-        pairs = self.factors if self.apart else (self.factors,)
-        return ", ".join(f"({a}×{b})⊗({c}×{d})" for (a, b), (c, d) in pairs)
-
-
-WORKLOADS = {
-    "MNIST": Workload(28, 28, 40, 10, ((5, 17), (8, 4))),
-    "KWS": Workload(25, 10, 118, 12, ((2, 16), (59, 8))),
-    # [W_ih | W_hh] has 77 + 180 = 257 columns, a prime: a joint product would have rank 1.
-    "HAR": Workload(81, 77, 180, 18, (((12, 11), (15, 7)), ((12, 15), (15, 12))), apart=True),
-}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit code is 1 if a result is not PyTorch's."""
     args = _parse(argv)
     try:
         _check(args)
-        rows = [row for name in args.workloads for row in measure(name, args.boards)]
-        _write(args, rows)
+        if args.host:
+            rows = [row for name in args.workloads for row in measure_host(name)]
+            _write(args, rows, (host_table(rows),))
+        else:
+            rows = [row for name in args.workloads for row in measure(name, args.boards)]
+            _write(args, rows, tables(rows))
     except TvmKpError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -93,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    about = "Measure the paper's LSTM workloads on emulated boards."
+    about = "Measure the paper's workloads on emulated boards."
     parser = argparse.ArgumentParser(prog="scripts/bench", description=about)
     for flag, all_of in ("--workloads", tuple(WORKLOADS)), ("--boards", BOARDS):
         parser.add_argument(flag, type=names, default=all_of, help=f"of {','.join(all_of)} (all)")
+    parser.add_argument("--host", action="store_true", help="time this CPU instead, by LLVM")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, for scripts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, for people")
     parser.add_argument("--readme", action="store_true", help="rewrite the tables in README.md")
@@ -110,6 +90,8 @@ def _check(args: argparse.Namespace) -> None:
     for board in args.boards:
         if tvm_kp.Target.load(board).runner.kind == "host":
             raise InputError(f"{board} counts no instructions; there are {', '.join(BOARDS)}")
+    if args.readme and args.host:
+        raise InputError("--readme has the instructions of boards: leave --host out")
     if args.readme and (args.workloads, args.boards) != (tuple(WORKLOADS), BOARDS):
         raise InputError("--readme takes all workloads and boards: leave the filters out")
     for path in (args.json, args.markdown):
@@ -120,36 +102,20 @@ def _check(args: argparse.Namespace) -> None:
 def measure(name: str, boards: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of one workload, dense and factored on every board."""
     work = WORKLOADS[name]
-    dense: dict[str, float] = {}
+    taken, dense = sample(work), dict[str, float]()
     for weights in ("dense", "factored"):
-        program, x, expected = _network(work, weights)
         factors = work.text if weights == "factored" else ""
         for board in boards:
             print(f"Measuring {name} {weights} on {board}", file=sys.stderr)
-            row = _measure(program, board, x, expected, work.steps)
+            row = _measure(taken, board, work.steps, weights == "factored")
             count = dense.setdefault(board, row["instructions"])
             head = {"workload": name, "weights": weights, "factors": factors}
             yield {**head, **row, "speed_up": count / row["instructions"]}
 
 
-def _network(work: Workload, weights: str) -> tuple[Program, np.ndarray, np.ndarray]:
-    """The exported network, inputs (N, 1, T, I) and PyTorch's outputs (N, classes)."""
-    torch.manual_seed(SEED)
-    rnn: torch.nn.Module = torch.nn.LSTM(work.inputs, work.hidden, batch_first=True)
-    if weights == "factored":
-        sizes = (work.inputs, work.hidden, work.factors)
-        rnn = KroneckerLSTM(*sizes, apart=work.apart, batch_first=True)
-    network = Classifier(rnn, work.hidden, work.classes)
-    x = torch.randn(INFERENCES, work.steps, work.inputs)
-    with torch.no_grad():
-        expected = network(x).numpy()
-    return export(network, x), x.unsqueeze(1).numpy(), expected
-
-
-def _measure(
-    program: Program, board: str, x: np.ndarray, expected: np.ndarray, steps: int
-) -> dict[str, Any]:
-    compiled = tvm_kp.compile(program, board)
+def _measure(taken: Sample, board: str, steps: int, factorize: bool) -> dict[str, Any]:
+    compiled = tvm_kp.compile(taken.program, board, options=tvm_kp.Options(factorize=factorize))
+    x, expected = taken.x.numpy(), taken.expected.numpy()
     result = tvm_kp.run(compiled.model, board, {"x": x}, profile=True)
     instructions, macs = median(result.instructions), _macs(compiled.model.decisions, steps)
     sizes = ("flash_bytes", "code_bytes", "weights_bytes", "ram_bytes")
@@ -159,13 +125,13 @@ def _measure(
         "macs": macs,
         "instructions_per_mac": instructions / macs,
         **{size: getattr(compiled.footprint, size) for size in sizes},
-        "max_difference": float(np.abs(result.outputs["output"][:, 0] - expected).max()),
+        "max_difference": float(np.abs(result.outputs["output"] - expected).max()),
         "operators": [asdict(operator) for operator in result.operators],
     }
 
 
 def _macs(decisions: Sequence[Decision], steps: int) -> int:
-    """Of one inference: what is outside ``main`` is the step of the recurrence."""
+    """Of one inference: what is outside ``main`` is the step of a recurrence."""
     return sum(d.macs_after * (1 if d.function == "main" else steps) for d in decisions)
 
 
@@ -184,8 +150,9 @@ def tables(rows: Sequence[dict[str, Any]]) -> tuple[report.Table, report.Table]:
     return costs, report.Table(f"Operators on {first}, one inference", heads, counts)
 
 
-def _write(args: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> None:
-    shown = tables(rows)
+def _write(
+    args: argparse.Namespace, rows: Sequence[dict[str, Any]], shown: Sequence[report.Table]
+) -> None:
     console.stdout().print(*shown, sep="\n")
     markdown = "\n".join(f"{t.title}:\n\n{t.to_markdown()}\n" for t in shown)
     if args.json is not None:

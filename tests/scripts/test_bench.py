@@ -10,9 +10,13 @@ import pytest
 @pytest.fixture
 def bench(monkeypatch):
     import bench
+    import bench_host
+    import workloads
 
-    tiny = bench.Workload(3, 4, 8, 2, ((4, 6), (2, 2)))
-    monkeypatch.setattr(bench, "WORKLOADS", {"TINY": tiny})
+    layer = workloads.WORKLOADS["KWS-LSTM"].layer
+    tiny = workloads.Workload(3, 4, 8, 2, (((4, 6), (2, 2)),), layer)
+    for module in (bench, bench_host):
+        monkeypatch.setattr(module, "WORKLOADS", {"TINY": tiny})
     return bench
 
 
@@ -64,10 +68,11 @@ def test_readme_is_rewritten_between_the_markers(bench, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workloads", "KWS,NONE"], "no workload"),
+        (["--workloads", "KWS-LSTM,NONE"], "no workload"),
         (["--boards", "host"], "counts no instructions"),
         (["--boards", "mps2-an38"], "mps2-an386"),
         (["--readme", "--boards", "mps2-an386"], "leave the filters out"),
+        (["--readme", "--host"], "leave --host out"),
         (["--json", "/nowhere/b.json"], "no folder /nowhere"),
     ],
 )
@@ -78,14 +83,38 @@ def test_mistakes_are_told_before_the_work(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_workloads_fit_their_factors():
-    import bench
+@pytest.mark.parametrize(
+    ("name", "macs", "structures"),
+    [
+        ("MNIST-LSTM", 4 * 40 * 68, {"kronecker joint"}),
+        ("KWS-LSTM", 4 * 118 * 128, {"kronecker joint"}),
+        ("KWS-GRU", 3 * 154 * 164, {"kronecker joint"}),
+        ("HAR1-BiLSTM", 2 * 4 * 180 * 257, {"kronecker"}),
+        ("USPS-FastRNN", 32 * 48, {"kronecker joint"}),
+    ],
+)
+def test_workloads_are_those_of_the_paper(name, macs, structures):
+    """MACs of a step, dense, and that every weight of it is found to be what it was made as."""
+    import workloads
 
-    for work in bench.WORKLOADS.values():
-        pairs = work.factors if work.apart else (work.factors,)
-        columns = [n1 * n2 for (_, n1), (_, n2) in pairs]
-        assert sum(columns) == work.inputs + work.hidden
-        assert all(m1 * m2 == work.hidden for (m1, _), (m2, _) in pairs)
+    from tvm_kp import graph
+
+    program = workloads.sample(workloads.WORKLOADS[name]).program
+    mod = graph.RecognizeKronecker()(graph.normalize()(graph.import_torch(program)))
+    steps = [one for one in graph.decisions(mod) if one.function != "main"]
+    assert sum(one.macs_before for one in steps) == macs
+    assert {one.structure for one in steps} == structures
+
+
+def test_this_cpu(bench, tmp_path, capsys):
+    assert bench.main(["--host", "--workloads", "TINY", "--json", str(tmp_path / "h.json")]) == 0
+    dense, factored = json.loads((tmp_path / "h.json").read_text())["results"]
+    assert (dense["weights"], factored["weights"]) == ("dense", "factored")
+    for row in (dense, factored):
+        assert row["max_difference"] < 1e-5
+        assert row["seconds"] > 0 and row["pytorch_seconds"] > 0
+    assert factored["speed_up"] == dense["seconds"] / factored["seconds"]
+    assert "PyTorch ms" in capsys.readouterr().out
 
 
 def test_the_door_is_executable():

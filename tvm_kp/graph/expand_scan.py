@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import tvm
 from tvm import relax
 
@@ -14,6 +16,8 @@ _STACK_WIDTH = 16  # tensors joined at once: wide concatenations compile slowly
 @tvm.transform.module_pass(opt_level=0, name="ExpandScan")
 class ExpandScan:
     """``kp.scan(@step, …)`` -> T calls of ``@step``; the step itself stays one function."""
+
+    __call__: ClassVar[Any]  # from module_pass
 
     def transform_module(
         self, mod: tvm.IRModule, _context: tvm.transform.PassContext
