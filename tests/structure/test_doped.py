@@ -27,7 +27,7 @@ def doped(random, factors, blocks, count):
     return w
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(
     st.tuples(*[st.tuples(sizes, sizes)] * 2),
     st.sampled_from([1, 3, 4]),
@@ -53,7 +53,7 @@ def test_finds_the_entries(factors, blocks, share, seed):
     np.testing.assert_allclose(again, w, rtol=1e-6, atol=1e-5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.sampled_from([1e-3, 1e-4]), st.sampled_from([1, 4]), seeds)
 def test_changed_entries_are_no_doping(count, by, blocks, seed):
     random = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def test_changed_entries_are_no_doping(count, by, blocks, seed):
     assert find(w, blocks) is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.sampled_from([1e-3, 1e-5]), seeds)
 def test_noise_is_not_exact(noise, seed):
     random = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def test_noise_is_not_exact(noise, seed):
     assert find(w * (1 + noise * random.standard_normal(w.shape))) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(1, 48), st.integers(1, 48), st.floats(0, 1), seeds)
 def test_nothing_in_sparse_matrices(rows, cols, share, seed):
     random = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def cost(factors, split, blocks):
     return macs, 4 * blocks * (dense + m1 * n1 + m2 * n2)
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(shapes, st.integers(1, 9), st.sampled_from([1, 3, 4]), seeds)
 def test_finds_the_split(factors, split, blocks, seed):
     assume((1, 1) not in factors)
@@ -54,7 +54,7 @@ def test_finds_the_split(factors, split, blocks, seed):
         np.testing.assert_allclose(np.kron(a, b), gate[split:], rtol=EXACT * ULP)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.sampled_from([1, 4]), st.integers(0, 6), st.floats(0, 1), seeds)
 def test_a_changed_entry_makes_no_dense_rows(blocks, split, place, seed):
     random = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def test_a_changed_entry_makes_no_dense_rows(blocks, split, place, seed):
             assert find(w, count) is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.sampled_from([1e-3, 1e-5]), seeds)
 def test_noise_is_not_exact(noise, seed):
     random = np.random.default_rng(seed)

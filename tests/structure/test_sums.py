@@ -32,7 +32,7 @@ def multiplied_out(found):
     )
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(
     st.tuples(*[st.tuples(sizes, sizes)] * 2), st.integers(2, 3), st.sampled_from([1, 3, 4]), seeds
 )
@@ -51,7 +51,7 @@ def test_finds_a_sum_with_its_terms(factors, terms, blocks, seed):
     np.testing.assert_allclose(multiplied_out(found), w, rtol=0, atol=64 * ULP * np.abs(w).max())
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(2, 3), st.sampled_from([1e-3, 1e-4]), st.booleans(), seeds)
 def test_near_misses_stay_dense(terms, by, noise, seed):
     random = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def test_near_misses_stay_dense(terms, by, noise, seed):
     assert find(w) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.sampled_from([1, 2, 4]), st.integers(1, 48), st.integers(1, 48), seeds)
 def test_nothing_beside_huge_entries(blocks, rows, cols, seed):
     # A huge row and a huge column: two terms are exact but for everything else.

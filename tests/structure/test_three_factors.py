@@ -22,7 +22,7 @@ def product(random, factors, blocks=1):
     return np.concatenate([gate() for _ in range(blocks)])
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(shapes, st.sampled_from([1, 3, 4]), seeds)
 def test_finds_three_factors(factors, blocks, seed):
     w = product(np.random.default_rng(seed), factors, blocks)
@@ -48,7 +48,7 @@ def test_macs_are_counted(factors):
     assert macs(factors, order_of(factors)) == min(macs(factors, order) for order in ORDERS)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.sampled_from([1, 4]), seeds)
 def test_a_changed_entry_is_not_exact(blocks, seed):
     random = np.random.default_rng(seed)
