@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tvm import relax
 
 from tvm_kp.graph.canonicalize_views import VIEWS, CanonicalizeViews
@@ -95,4 +98,40 @@ def test_permute_dims_that_moves_nothing_is_a_view(module_of, assert_kept, axes,
 @pytest.mark.parametrize("axis", [1, -2])
 def test_leading_ones_make_an_axis_outermost(module_of, assert_equal, axis):
     mod = module_of(lambda e, x: e(op.concat([x, x], axis=axis)), x=(1, 2, 4))
+    assert_equal(CanonicalizeViews()(mod), mod)
+
+
+def taking(module_of, index, axis, shape, mode="fast"):
+    constant = relax.const(np.array(index, "int64"))
+    return module_of(lambda e, x: e(op.take(x, constant, axis=axis, mode=mode)), x=shape)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_a_taken_row_is_a_view(module_of, assert_kept, data):
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    shape[:axis] = [1] * axis
+    index = data.draw(st.integers(0, shape[axis] - 1))
+    scalar, counted_back = data.draw(st.booleans()), data.draw(st.booleans())
+    along = axis - len(shape) if counted_back else axis
+    before = taking(module_of, index if scalar else [index], along, shape)
+    after = CanonicalizeViews()(before)
+    assert names(after) == {"relax.strided_slice", "relax.reshape"}
+    assert_kept(before, after)
+
+
+@pytest.mark.parametrize(
+    ("index", "axis", "shape", "mode"),
+    [
+        (1, 1, (3, 2, 4), "fast"),
+        ([0, 1], 0, (3, 2, 4), "fast"),
+        (3, 0, (3, 2, 4), "clip"),
+        (-1, 0, (3, 2, 4), "wrap"),
+        ([1], None, (3,), "fast"),
+    ],
+    ids=["column", "two rows", "past the end", "before the start", "no axis"],
+)
+def test_other_indices_are_taken(module_of, assert_equal, index, axis, shape, mode):
+    mod = taking(module_of, index, axis, shape, mode)
     assert_equal(CanonicalizeViews()(mod), mod)

@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 from tvm_kp.graph.rewrite import name_of, rebuild, shape_of, update
+from tvm_kp.graph.unrolled import taken_row
 
 VIEWS = ("relax.reshape", "relax.concat", "relax.split", "relax.strided_slice")
 
@@ -22,6 +23,7 @@ class CanonicalizeViews:
     - ``concat``, ``split`` along an axis that is not outermost -> ``permute_dims`` around one
       along the outermost
     - ``strided_slice`` of anything but rows -> ``take`` along each axis
+    - ``take`` of one row at a constant index -> ``strided_slice`` and ``reshape``
     """
 
     def transform_module(
@@ -52,6 +54,8 @@ def _emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> rel
         return builder.emit(relax.Tuple(fields))
     if name == "relax.strided_slice":
         return _slice(builder, value)
+    if name == "relax.take" and (row := _row(value)) is not None:
+        return builder.emit(relax.op.reshape(builder.emit(row), var.ty.shape))
     return builder.emit(value)
 
 
@@ -74,6 +78,18 @@ def _slice(builder: relax.BlockBuilder, value: relax.Call) -> relax.Expr:
         if len(chosen) != shape[axis] or step != 1:
             source = builder.emit(relax.op.take(source, relax.const(chosen), axis=axis))
     return source
+
+
+def _row(value: relax.Call) -> relax.Expr | None:
+    """The slice of what ``value`` takes, if that lies in one piece; None for other indices."""
+    taken = taken_row(value)
+    if taken is None:
+        return None
+    source, axis, index = taken
+    # What an index outside of the axis reads is up to the mode of ``take``.
+    if not _outermost(source, axis) or not 0 <= index < shape_of(source)[axis]:
+        return None
+    return relax.op.strided_slice(source, [axis], [index], [index + 1])
 
 
 def _moves_nothing(value: relax.Call) -> bool:
