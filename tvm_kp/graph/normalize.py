@@ -27,6 +27,9 @@ def normalize() -> tvm.transform.Pass:
             relax.transform.DeadCodeElimination(["main"]),
             FuseScans(),
             relax.transform.CanonicalizeBindings(),
+            # The parts of a folded split are constants only in the next round.
+            relax.transform.FoldConstant(),
+            relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
             PruneScan(),
             relax.transform.ConvertToDataflow(),
