@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
 from tvm_kp.graph import scan
-from tvm_kp.graph.rewrite import bindings, name_of, substitute, variables
+from tvm_kp.graph.rewrite import bindings, name_of, shape_of, substitute, variables
 
 _POINTWISE = {
     *("relax.abs", "relax.add", "relax.clip", "relax.cos", "relax.divide", "relax.exp"),
@@ -31,12 +33,13 @@ class FusePointwise:
         self, mod: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
         builder = relax.BlockBuilder(mod)
-        for gv in _steps(mod):
+        for gv in steps(mod):
             builder.update_func(gv, _Rebuilt(mod[gv], builder).function())
         return builder.get()
 
 
-def _steps(mod: tvm.IRModule) -> list[tvm.ir.GlobalVar]:
+def steps(mod: tvm.IRModule) -> list[tvm.ir.GlobalVar]:
+    """The step functions of the recurrences in ``main``."""
     found = (scan.match(binding.value) for binding in bindings(mod["main"]))
     return list(dict.fromkeys(call.step for call in found if call is not None))
 
@@ -121,7 +124,8 @@ def _groups(step: relax.Function) -> list[list[relax.VarBinding]]:
     products: set[relax.Var] = set()
     for binding in bindings(step):
         operands = variables(binding.value)
-        own = _pointwise_shape(binding.value, products)
+        pointwise = is_pointwise(binding.value, products)
+        own = tuple(shape_of(binding.var)) if pointwise else None
         crossed = (level[v] + (v in shape and shape[v] != own) for v in operands)
         level[binding.var] = here = max(crossed, default=0)
         if own is None:
@@ -138,11 +142,9 @@ def _groups(step: relax.Function) -> list[list[relax.VarBinding]]:
     return ordered
 
 
-def _pointwise_shape(value: relax.Expr, products: set[relax.Var]) -> tuple[int, ...] | None:
-    """The shape of a point-wise operator; None for others and for a product's bias."""
+def is_pointwise(value: relax.Expr, products: Container[relax.Expr]) -> bool:
+    """Whether ``value`` is a point-wise operator, and not the bias of one of ``products``."""
     if name_of(value) not in _POINTWISE:
-        return None
-    biased = value.op.name == "relax.add" and any(arg in products for arg in value.args)
-    if biased and any(isinstance(arg, GenericConst) for arg in value.args):
-        return None
-    return tuple(int(size) for size in value.ty.shape)
+        return False
+    biased = name_of(value) == "relax.add" and any(arg in products for arg in value.args)
+    return not (biased and any(isinstance(arg, GenericConst) for arg in value.args))

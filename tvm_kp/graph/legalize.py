@@ -9,6 +9,7 @@ from tvm_kp.graph.canonicalize_views import VIEWS, CanonicalizeViews
 from tvm_kp.graph.fuse_pointwise import FusePointwise
 from tvm_kp.graph.join_matmuls import JoinMatmuls
 from tvm_kp.graph.sink_reshape import SinkReshape
+from tvm_kp.graph.split_pointwise import SplitPointwise
 
 
 def legalize() -> tvm.transform.Pass:
@@ -18,6 +19,8 @@ def legalize() -> tvm.transform.Pass:
             JoinMatmuls(),
             CanonicalizeViews(),
             SinkReshape(),
+            # Gates that are one product by now, with its bias, are left whole.
+            SplitPointwise(),
             # A reshape that nobody reads would keep its product from fusing.
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(["main"]),

@@ -55,10 +55,11 @@ def variables(expr: relax.Expr) -> list[relax.Var]:
     """The variables that ``expr`` reads, in order, with repetitions."""
     if isinstance(expr, relax.Var):
         return [expr]
-    return [var for operand in _operands(expr) for var in variables(operand)]
+    return [var for operand in operands(expr) for var in variables(operand)]
 
 
-def _operands(expr: relax.Expr) -> list[relax.Expr]:
+def operands(expr: relax.Expr) -> list[relax.Expr]:
+    """What ``expr`` is directly made of."""
     if isinstance(expr, relax.Call):
         return list(expr.args)
     if isinstance(expr, relax.Tuple):

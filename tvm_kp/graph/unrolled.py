@@ -18,7 +18,7 @@ from tvm import relax
 from tvm.ir import GenericConst
 
 from tvm_kp.graph import scan
-from tvm_kp.graph.rewrite import bindings, name_of
+from tvm_kp.graph.rewrite import bindings, name_of, operands
 
 VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
 
@@ -91,8 +91,8 @@ class Unrolled:
             own = skeletons[var]
             if var in anyhow and own not in mixed and self._reads_only(self.values[var], found):
                 found.add(var)
-                operands = tuple(self.base(leaf) for leaf in leaves(self.values[var]))
-                self._bases[var] = first.setdefault((own, operands), var)
+                bases = tuple(self.base(leaf) for leaf in leaves(self.values[var]))
+                self._bases[var] = first.setdefault((own, bases), var)
         return found
 
     def _reads_only(self, value: relax.Expr, constant: set[relax.Var]) -> bool:
@@ -154,7 +154,7 @@ def leaves(expr: relax.Expr) -> Iterator[relax.Expr]:
     """The variables and constants in ``expr``, in order."""
     if isinstance(expr, relax.Var | GenericConst):
         yield expr
-    for operand in _operands(expr):
+    for operand in operands(expr):
         yield from leaves(operand)
 
 
@@ -162,30 +162,22 @@ def replace_leaves(expr: relax.Expr, new: Iterator[relax.Expr]) -> relax.Expr:
     """``expr`` with its leaves replaced, in order."""
     if isinstance(expr, relax.Var | GenericConst):
         return next(new)
-    operands = [replace_leaves(operand, new) for operand in _operands(expr)]
+    parts = [replace_leaves(operand, new) for operand in operands(expr)]
     if isinstance(expr, relax.Call):
-        return relax.Call(expr.op, operands, expr.attrs, expr.ty_args)
+        return relax.Call(expr.op, parts, expr.attrs, expr.ty_args)
     if isinstance(expr, relax.Tuple):
-        return relax.Tuple(operands)
-    return relax.TupleGetItem(operands[0], expr.index) if operands else expr
-
-
-def _operands(expr: relax.Expr) -> list[relax.Expr]:
-    if isinstance(expr, relax.Call):
-        return list(expr.args)
-    if isinstance(expr, relax.Tuple):
-        return list(expr.fields)
-    return [expr.tuple_value] if isinstance(expr, relax.TupleGetItem) else []
+        return relax.Tuple(parts)
+    return relax.TupleGetItem(parts[0], expr.index) if parts else expr
 
 
 def skeleton(expr: relax.Expr) -> Hashable:
     """What two operators have in common that differ in the values of their operands only."""
     if isinstance(expr, relax.Var | GenericConst):
         return tvm_ffi.structural_hash(expr.ty)
-    operands = tuple(skeleton(operand) for operand in _operands(expr))
+    parts = tuple(skeleton(operand) for operand in operands(expr))
     if isinstance(expr, relax.Call):
         attrs = tvm_ffi.structural_hash(expr.attrs) if expr.attrs else 0
-        return name_of(expr), attrs, operands
+        return name_of(expr), attrs, parts
     if isinstance(expr, relax.TupleGetItem):
-        return expr.index, operands
-    return operands or tvm_ffi.structural_hash(expr)
+        return expr.index, parts
+    return parts or tvm_ffi.structural_hash(expr)
