@@ -97,7 +97,7 @@ def drawn(
 ) -> Shape:
     hidden = int(random.integers(1, 10))
     return Shape(
-        steps=int(random.integers(1, 7)),
+        steps=int(random.integers(1, 5)),
         inputs=int(random.integers(1, 9)),
         hidden=hidden,
         classes=int(random.integers(1, 6)),

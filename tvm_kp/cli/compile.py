@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_kp.cli import console, output
-from tvm_kp.cli.inputs import read_npz
 from tvm_kp.cli.options import add_target, add_verb, names, only, target_spec
 from tvm_kp.errors import InputError, ModelError, TargetError
 from tvm_kp.target import Target
@@ -153,8 +152,9 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _compile(args: argparse.Namespace, target: Target) -> Compiled:
     with console.progress(args, f"Compiling {args.FILE.name} for {target.name}") as progress:
-        # TVM and torch take seconds to import: nothing above waits for them.
+        # TVM, torch and numpy take seconds to import: nothing above waits for them.
         from tvm_kp import driver
+        from tvm_kp.cli.inputs import read_npz
 
         options = driver.Options(
             module_name=args.module_name,
