@@ -95,6 +95,7 @@ DENSE = {
     "relu": (KroneckerRNN, {"nonlinearity": "relu"}, nn.RNN, summed, {"nonlinearity": "relu"}),
     "rnn apart": (KroneckerRNN, {"apart": True}, nn.RNN, summed, {}),
     "gru": (KroneckerGRU, {}, nn.GRU, gru_pair, {}),
+    "gru joint": (KroneckerGRU, {"apart": False}, nn.GRU, gru_pair, {}),
 }
 
 
@@ -137,7 +138,9 @@ def test_rnn_in_numpy(apart, nonlinearity, inputs, hidden, steps, seed, bias):
     check((y, h_n[0]), reference(layer, rnn_step, 1, x, h[0], function=function))
 
 
-@pytest.mark.parametrize(("reset_after", "apart"), [(True, None), (False, None), (False, True)])
+@pytest.mark.parametrize(
+    ("reset_after", "apart"), [(True, None), (True, False), (False, None), (False, True)]
+)
 @given(**SIZES)
 def test_gru_in_numpy(reset_after, apart, inputs, hidden, steps, seed, bias):
     options = {"reset_after": reset_after, "apart": apart, "bias": bias}
@@ -154,8 +157,7 @@ def test_a_gru_resets_one_way_or_the_other():
     after = KroneckerGRU(5, 6)
     assert after.apart and set(after.state_dict()) == {"a_ih", "b_ih", "a_hh", "b_hh", "bias"}
     assert repr(after).endswith("bias=True, reset_after=True)")
-    with pytest.raises(ModelError, match="leave apart out, or give reset_after=False"):
-        KroneckerGRU(5, 6, apart=False)
+    assert set(KroneckerGRU(5, 6, apart=False).state_dict()) == {"a", "b", "bias"}
 
 
 def test_lstm_state_dict_names():

@@ -94,6 +94,22 @@ def test_joint(module_of, assert_kept, split, lead):
     assert_kept(before, after)
 
 
+@pytest.mark.parametrize(("split", "lead"), [(3, (1,)), (6, (2, 2)), (4, (1,))])
+def test_parts(module_of, assert_kept, split, lead):
+    w = kron(np.random.default_rng(split), ((4, 6), (5, 4)), 3)
+
+    def body(emit, x, h, r):
+        from_x, from_h = product(emit, x, w[:, :split]), product(emit, h, w[:, split:])
+        return emit(op.add(from_x, emit(op.multiply(r, from_h))))
+
+    before = module_of(body, x=(*lead, split), h=(*lead, 24 - split), r=(*lead, 60))
+    after = FactorizeKronecker()(before)
+    found = decisions(RecognizeKronecker()(before))
+    assert multiplies(after) == sum(d.macs_after for d in found) * int(np.prod(lead))
+    assert sum(d.bytes_after for d in found) < w.nbytes
+    assert_kept(before, after)
+
+
 @pytest.mark.parametrize("name", STRUCTURES)
 @pytest.mark.parametrize("lead", [(), (1,), (2, 3)], ids=["vector", "row", "batch"])
 @pytest.mark.parametrize("blocks", [1, 4])

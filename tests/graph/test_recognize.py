@@ -107,6 +107,36 @@ def test_weights_apart_and_half_dense(module_of):
     assert [d.structure for d in half] == ["kronecker", "dense"]
 
 
+def gated(module_of, w, split):
+    """x·W_xᵀ + σ(r)∘(h·W_hᵀ + 1), as in the candidate gate of PyTorch's GRU."""
+
+    def body(emit, x, h, r):
+        from_x, from_h = product(emit, x, w[:, :split]), product(emit, h, w[:, split:])
+        shifted = emit(op.add(from_h, relax.const(np.ones((1, len(w)), "float32"))))
+        return emit(op.add(from_x, emit(op.multiply(emit(op.sigmoid(r)), shifted))))
+
+    return module_of(body, x=(1, split), h=(1, w.shape[1] - split), r=(1, len(w)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(split=st.integers(1, 23), blocks=st.sampled_from([1, 3]), seed=st.integers(0, 2**16))
+def test_parts_of_a_joint_weight(module_of, split, blocks, seed):
+    w = kron(np.random.default_rng(seed), ((4, 6), (5, 4)), blocks)
+    found = recognize(gated(module_of, w, split))
+    assert [d.shape for d in found] == [(20 * blocks, split), (20 * blocks, 24 - split)]
+    in_x, in_h = -(-split // 4), 6 - split // 4
+    cost = sum(min(4 * n * 4 + 4 * 5 * 4, 5 * 4 * n + 4 * 5 * n) for n in (in_x, in_h)) * blocks
+    assert sum(d.macs_after for d in found) <= cost
+    if split % 4 and 4 < split < 20:
+        assert {d.structure for d in found} == {"kronecker parts"}
+        assert [d.factors for d in found] == [((4, in_x), (5, 4)), ((4, in_h), (5, 4))]
+
+
+def test_parts_of_a_dense_weight_stay_dense(module_of):
+    found = recognize(gated(module_of, dense(np.random.default_rng(5), 20, 24), 10))
+    assert [d.structure for d in found] == ["dense", "dense"]
+
+
 def test_a_product_that_is_read_twice_is_not_joined(module_of):
     w = kron(np.random.default_rng(4), ((2, 4), (3, 2)), 4)
 
@@ -115,7 +145,7 @@ def test_a_product_that_is_read_twice_is_not_joined(module_of):
         return emit(relax.Tuple([emit(op.add(left, right)), left]))
 
     found = recognize(module_of(body, x=(1, 3), h=(1, 5)))
-    assert [d.structure for d in found] == ["dense", "dense"]
+    assert [d.structure for d in found] == ["kronecker parts", "kronecker parts"]
 
 
 def test_what_is_no_product_with_a_constant(module_of):

@@ -37,7 +37,7 @@ class _Lowering:
     def __init__(self, mod: tvm.IRModule, kernels: Mapping[str, tirx.PrimFunc]) -> None:
         self._mod = mod
         self._kernels = kernels
-        self._constants: dict[GenericConst, Buffer] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Buffer] = {}
         self._body: list[Any] = []  # Call, Copy, Zero, and Loop outside of loops
         self._names: dict[str, int] = {}
         # The states that results of calls become, by call and index of the result.
@@ -243,12 +243,13 @@ class _Lowering:
         return View(Buffer(self._unique(name), shape, dtype), shape, dtype)
 
     def _constant(self, expr: GenericConst, name: str) -> View:
-        if expr not in self._constants:
-            array = expr.value.numpy()
-            self._constants[expr] = Buffer(
-                self._unique(name), array.shape, str(array.dtype), "constant", value=array
-            )
-        buffer = self._constants[expr]
+        array = expr.value.numpy()
+        shape, dtype = array.shape, str(array.dtype)
+        equal = dtype, shape, array.tobytes()  # equal constants are stored once
+        if equal not in self._constants:
+            name = self._unique(name)
+            self._constants[equal] = Buffer(name, shape, dtype, "constant", value=array)
+        buffer = self._constants[equal]
         return View(buffer, buffer.shape, buffer.dtype)
 
     def _unique(self, name: str) -> str:

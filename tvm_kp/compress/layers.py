@@ -97,12 +97,12 @@ class KroneckerGRU(_Fused):
     r = σ(W_r [x; h] + b_r), z = σ(W_z [x; h] + b_z), h' = (1 − z) ∘ n + z ∘ h, and the candidate
 
     - ``reset_after``, as ``nn.GRU``: n = tanh(W_in x + b_in + r ∘ (W_hn h + b_hn)), of two
-      products, so factors are ``apart`` and the ``bias`` (4·hidden_size) is r, z, in, hn;
+      products, so factors are ``apart`` unless asked for jointly (a candidate with joint factors
+      costs one more column of A), and the ``bias`` (4·hidden_size) is r, z, in, hn;
     - otherwise, as Cho et al. 2014 (arXiv 1406.1078): n = tanh(W_n [x; r ∘ h] + b_n), factors
       joint unless ``apart``, and the ``bias`` (3·hidden_size) is r, z, n.
 
-    Factors and their parameters are those of ``KroneckerLayer``, G = 3. Raises ``ModelError``
-    for joint factors with ``reset_after``.
+    Factors and their parameters are those of ``KroneckerLayer``, G = 3.
     """
 
     _gates = 3
@@ -119,11 +119,6 @@ class KroneckerGRU(_Fused):
         dtype: torch.dtype | None = None,
         reset_after: bool = True,
     ) -> None:
-        if reset_after and apart is False:
-            raise ModelError(
-                "a GRU that resets after the product has no joint [W_ih | W_hh] for its candidate; "
-                "leave apart out, or give reset_after=False"
-            )
         apart = reset_after if apart is None else apart
         self.reset_after, self._biases = reset_after, 4 if reset_after else 3
         super().__init__(input_size, hidden_size, factors, apart, bias, batch_first, device, dtype)

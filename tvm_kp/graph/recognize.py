@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,12 +16,15 @@ from tvm.ir import GenericConst
 
 from tvm_kp.artifacts import Decision
 from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
-from tvm_kp.structure import Product, cheapest, find, search
+from tvm_kp.structure import Product, Structure, cheapest, find, search
 
 ATTRIBUTE = "kp.decisions"
 JOINT = " joint"  # ends the name of a structure of [W_x W_h]
+PARTS = " parts"  # ends that of one whose products with x and h are needed apart
 ROWS = " rows"  # ends that of an embedding's table
 _BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
+# What may stand between a product and the sum that it is part of, as in x·W_xᵀ + r∘(h·W_hᵀ + b).
+_TRANSPARENT = ("add", "subtract", "multiply", "split", "reshape", "strided_slice")
 
 
 @tvm.transform.module_pass(opt_level=0, name="RecognizeKronecker")
@@ -64,9 +67,10 @@ def _left_dense(found: Decision) -> Decision:
 def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]:
     """One decision for every constant weight of a product or an embedding in ``mod``.
 
-    ``x·Wᵀ`` is tested alone; ``x·W_xᵀ + h·W_hᵀ`` also as ``[x, h]·[W_x W_h]ᵀ``. Each is tested as
-    a whole and in 2, 3 and 4 equal row blocks, for every kind in ``tvm_kp.structure``; the
-    structure with the fewest multiplies wins.
+    ``x·Wᵀ`` is tested alone; ``x·W_xᵀ + h·W_hᵀ`` also as ``[x, h]·[W_x W_h]ᵀ``, and where that
+    sum is not direct (the candidate gate of PyTorch's GRU) as two products with the columns of one
+    Kronecker product. Each is tested as a whole and in 2, 3 and 4 equal row blocks, for every kind
+    in ``tvm_kp.structure``; the structure with the fewest multiplies wins.
     ``tolerance`` is the relative Frobenius error allowed, 0 for exact.
     """
     result: list[Decision] = []
@@ -117,6 +121,38 @@ def summands(
     return (left, right) if same else None
 
 
+def distant_summands(
+    expr: relax.Expr, bound: dict[relax.Var, relax.Expr]
+) -> tuple[relax.Var, relax.Var] | None:
+    """The two products of ``f(x·W_xᵀ) + g(h·W_hᵀ)``; see ``summands``."""
+    if name_of(expr) != "relax.add":
+        return None
+    left, right = (_products_behind(arg, bound) for arg in expr.args)
+    if len(left) != 1 or len(right) != 1 or left == right:
+        return None
+    (from_x,), (from_h,) = left, right
+    pair = bound[from_x], bound[from_h]
+    over_x, over_h = (weight(product, bound) for product in pair)
+    assert over_x is not None and over_h is not None
+    alike = len(over_x) == len(over_h) and tvm_ffi.structural_equal(*map(_leading, pair))
+    return (from_x, from_h) if alike else None
+
+
+def _products_behind(expr: relax.Expr, bound: dict[relax.Var, relax.Expr]) -> set[relax.Var]:
+    """The variables of the nearest products with constant weights, through what is transparent."""
+    value = bound.get(expr) if isinstance(expr, relax.Var) else expr
+    if value is None:
+        return set()
+    if isinstance(expr, relax.Var) and weight(value, bound) is not None:
+        return {expr}
+    if isinstance(value, relax.TupleGetItem):
+        return _products_behind(value.tuple_value, bound)
+    if name_of(value).removeprefix("relax.") not in _TRANSPARENT:
+        return set()
+    behind: set[relax.Var] = set()
+    return behind.union(*(_products_behind(arg, bound) for arg in value.args))
+
+
 def joint_weight(
     products: tuple[relax.Call, relax.Call], bound: dict[relax.Var, relax.Expr]
 ) -> np.ndarray:
@@ -150,21 +186,59 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
         if (w := weight(binding.value, bound)) is not None
     }
     for binding in bindings(function):
-        pair = summands(binding.value, bound)
-        if pair is None or any(uses[arg] != 1 for arg in binding.value.args):
+        products = summands(binding.value, bound)
+        if products is None or any(uses[arg] != 1 for arg in binding.value.args):
             continue
-        joined = joint_weight(pair, bound)
+        joined = joint_weight(products, bound)
         joint = _decide(name, names[binding.var], joined, tolerance)
         apart = [alone[arg] for arg in binding.value.args]
         if joint.macs_after < sum(one.macs_after for one in apart):
             for arg in binding.value.args:
                 del alone[arg]
             alone[binding.var] = replace(joint, structure=f"{joint.structure}{JOINT}")
+    for binding in bindings(function):
+        pair = distant_summands(binding.value, bound)
+        if pair is not None and all(var in alone for var in pair):
+            alone.update(zip(pair, _decide_parts(pair, alone, bound, tolerance), strict=True))
     yield from alone.values()
     for binding in bindings(function):
         rows = table(binding.value)
         if rows is not None:
             yield _decide_table(name, names[binding.var], rows, tolerance)
+
+
+def _decide_parts(
+    pair: tuple[relax.Var, relax.Var],
+    alone: Mapping[relax.Var, Decision],
+    bound: dict[relax.Var, relax.Expr],
+    tolerance: float,
+) -> tuple[Decision, ...]:
+    """Both with columns of one product, if [W_x W_h] is one and that is cheaper; else as before."""
+    before = tuple(alone[var] for var in pair)
+    w = joint_weight((bound[pair[0]], bound[pair[1]]), bound)
+    if w.dtype != np.float32:
+        return before
+    blocks = [count for count in _BLOCKS if w.shape[0] % count == 0]
+    best = cheapest(next(search(w, count, tolerance), None) for count in blocks)
+    if not isinstance(best, Product):
+        return before
+    split = before[0].shape[1]
+    parts = best.columns(0, split), best.columns(split, w.shape[1])
+    # B is stored once, for both.
+    stored = parts[0].nbytes, parts[1].a.nbytes
+    if sum(one.macs for one in parts) >= sum(one.macs_after for one in before):
+        return before
+    if sum(stored) >= w.nbytes:
+        return before
+    return tuple(
+        replace(
+            _with(decision, part),
+            structure=f"{part.name}{PARTS}",
+            reason=f"{part.text}, columns of {best.text}",
+            bytes_after=nbytes,
+        )
+        for decision, part, nbytes in zip(before, parts, stored, strict=True)
+    )
 
 
 def _decide_table(function: str, operator: str, w: np.ndarray, tolerance: float) -> Decision:
@@ -175,17 +249,7 @@ def _decide_table(function: str, operator: str, w: np.ndarray, tolerance: float)
     best = find(w, 1, tolerance)
     if not isinstance(best, Product):
         return _left_dense(replace(found, reason=f"{found.reason} has no product of rows"))
-    return replace(
-        found,
-        structure=f"{best.name}{ROWS}",
-        reason=best.text,
-        macs_after=w.shape[1],
-        bytes_after=best.nbytes,
-        blocks=1,
-        factors=best.factors,
-        order=best.order,
-        error=best.error,
-    )
+    return replace(_with(found, best), structure=f"{best.name}{ROWS}", macs_after=w.shape[1])
 
 
 def _decide(function: str, operator: str, w: np.ndarray, tolerance: float) -> Decision:
@@ -206,20 +270,25 @@ def _decide(function: str, operator: str, w: np.ndarray, tolerance: float) -> De
     best = cheapest(find(w, count, tolerance) for count in blocks)
     if best is None:
         return replace(dense, reason=_why_dense(w, blocks, tolerance))
+    return _with(dense, best)
+
+
+def _with(decision: Decision, found: Structure) -> Decision:
+    """``decision`` to use what was found."""
     return replace(
-        dense,
-        structure=best.name,
-        reason=best.text,
-        macs_after=best.macs,
-        bytes_after=best.nbytes,
-        blocks=best.blocks,
-        factors=best.factors,
-        order=best.order,
-        error=best.error,
-        terms=best.terms,
-        rank=best.rank,
-        split_row=best.split_row,
-        nonzeros=best.nonzeros,
+        decision,
+        structure=found.name,
+        reason=found.text,
+        macs_after=found.macs,
+        bytes_after=found.nbytes,
+        blocks=found.blocks,
+        factors=found.factors,
+        order=found.order,
+        error=found.error,
+        terms=found.terms,
+        rank=found.rank,
+        split_row=found.split_row,
+        nonzeros=found.nonzeros,
     )
 
 

@@ -6,7 +6,7 @@ Shapes are rejected by a few sampled entries; only survivors are verified.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -44,6 +44,16 @@ class Product(Structure):
     def shape(self) -> Shape:
         (m1, n1), (m2, n2) = self.factors
         return self.blocks * m1 * m2, n1 * n2
+
+    def columns(self, start: int, stop: int) -> Product:
+        """The smallest product that has columns ``start`` to ``stop`` of W, with all of B.
+
+        Its first column is W's column ``start - start % n2``.
+        """
+        (m1, _), (m2, n2) = self.factors
+        a = self.a[:, :, start // n2 : -(-stop // n2)]
+        factors = (m1, a.shape[2]), (m2, n2)
+        return replace(self, factors=factors, a=a, order=kronecker.order_of(factors))
 
 
 def find(gates: np.ndarray, tolerance: float = 0.0) -> Product | None:
