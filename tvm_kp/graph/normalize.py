@@ -9,6 +9,7 @@ from tvm_kp.graph.fuse_scans import FuseScans
 from tvm_kp.graph.merge_reshapes import MergeReshapes
 from tvm_kp.graph.prune_scan import PruneScan
 from tvm_kp.graph.reroll_recurrence import RerollRecurrence
+from tvm_kp.graph.reverse_scan import ReverseScan
 from tvm_kp.graph.take_last_state import TakeLastState
 
 
@@ -32,6 +33,7 @@ def normalize() -> tvm.transform.Pass:
             relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
             PruneScan(),
+            ReverseScan(),
             relax.transform.ConvertToDataflow(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.EliminateCommonSubexpr(),
