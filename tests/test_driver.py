@@ -46,6 +46,36 @@ def compiled(stages) -> driver.Compiled:
     )
 
 
+class Decoder(nn.Module):
+    """An LSTM that sees the same vector in every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn = nn.LSTM(16, 20, batch_first=True)
+
+    def forward(self, z):
+        return self.rnn(z.unsqueeze(1).expand(-1, 12, -1))[0]
+
+
+def test_an_input_that_repeats_is_multiplied_once():
+    z = torch.linspace(-1, 1, 16)[None]
+    measured = {}
+    for passes in ((), ("HoistInvariants",)):
+        options = driver.Options(disabled_pass=passes)
+        compiled = driver.compile(Decoder(), "mps2-an386", example_inputs=(z,), options=options)
+        result = driver.run(compiled.model, "mps2-an386", {"z": z.numpy()})
+        (found,) = result.outputs.values()
+        with torch.no_grad():
+            np.testing.assert_allclose(found[0], Decoder()(z).numpy(), rtol=0, atol=1e-5)
+        measured[passes] = compiled.footprint.ram_bytes, sum(result.instructions)
+    (ram, instructions), (ram_before, instructions_before) = measured.values()
+    # No sequence of the vector; of 12 products with 80 × 16 weights 11 less, an instruction or
+    # more a weight, but their sums are read from memory.
+    assert ram <= ram_before - 12 * 16 * 4 + 2 * 80 * 4
+    assert instructions <= instructions_before - 11 * 80 * 15
+
+
 def test_stages_are_reported_in_order(compiled, stages):
     assert stages == list(compiled.stages)
     assert stages[0] == "load TVM" and stages[-1] == "footprint"

@@ -7,6 +7,7 @@ from tvm import relax
 
 from tvm_kp.graph.canonicalize_views import VIEWS, CanonicalizeViews
 from tvm_kp.graph.fuse_pointwise import FusePointwise
+from tvm_kp.graph.hoist_invariants import HoistInvariants
 from tvm_kp.graph.join_matmuls import JoinMatmuls
 from tvm_kp.graph.sink_reshape import SinkReshape
 from tvm_kp.graph.split_pointwise import SplitPointwise
@@ -16,6 +17,8 @@ def legalize() -> tvm.transform.Pass:
     """Every operator but views and ``kp.scan`` becomes a call of a fused PrimFunc."""
     return tvm.transform.Sequential(
         [
+            # Before a product with what stays is joined with one that does not.
+            HoistInvariants(),
             JoinMatmuls(),
             CanonicalizeViews(),
             SinkReshape(),
