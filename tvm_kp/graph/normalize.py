@@ -7,6 +7,7 @@ from tvm import relax
 
 from tvm_kp.graph.fuse_scans import FuseScans
 from tvm_kp.graph.merge_reshapes import MergeReshapes
+from tvm_kp.graph.prune_gates import PruneGates
 from tvm_kp.graph.prune_scan import PruneScan
 from tvm_kp.graph.reroll_recurrence import RerollRecurrence
 from tvm_kp.graph.reverse_scan import ReverseScan
@@ -32,6 +33,7 @@ def normalize() -> tvm.transform.Pass:
             relax.transform.FoldConstant(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
+            PruneGates(),
             PruneScan(),
             ReverseScan(),
             relax.transform.ConvertToDataflow(),
