@@ -1,0 +1,178 @@
+"""The integer arithmetic of quantized models, stated once in numpy.
+
+Every integer kernel computes exactly what these functions do. A number r is stored as an integer
+q = r / scale; there are no zero points. Whatever is rounded is rounded to the nearest integer,
+halves up, because that is what SMMULR and a shift after adding one half do; whatever leaves its
+range saturates, nothing wraps around.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Integers = NDArray[Any]
+Ints32 = NDArray[np.int32]
+
+TABLE_INTERVALS = 512
+TABLE_BOUND = 8  # the table of tanh covers [-8, 8)
+_TABLE_BITS = 5  # its points are 2**-5 apart
+_LAST_ENTRY = 32766  # with 32767 a sigmoid would be rounded to 1, which int16 has not
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """A positive real as integers: ``factor * 2**(left - 32)``.
+
+    ``factor`` is an int32 or an array of them below 2**31, one for each row of a product; all
+    rows have one ``left``, because it decides which instructions are needed.
+    """
+
+    factor: Ints32
+    left: int
+
+    @staticmethod
+    def of(real: ArrayLike) -> Multiplier:
+        """The nearest multiplier, of reals below 2**15.
+
+        Raises ``ValueError`` for reals below 2**-32, and beside one from 1/2 on for reals so small
+        that saturating before the shift to the left would be seen.
+        """
+        values = np.asarray(real, np.float64)
+        if not values.size or not np.isfinite(values).all() or (values <= 0).any():
+            raise ValueError(f"a multiplier needs positive finite numbers, found {values}")
+        largest = float(values.max())
+        # frexp says largest < 2**exponent, and factor may be anything below 2**31.
+        left = max(0, int(np.frexp(largest)[1]) + 1)
+        factor = np.floor(values * 2.0 ** (32 - left) + 0.5)
+        if factor.max() >= 2**31:  # rounded up to a power of two
+            left += 1
+            factor = np.floor(values * 2.0 ** (32 - left) + 0.5)
+        if left > 16:
+            raise ValueError(f"a multiplier must be below 2**15, found {largest}")
+        if factor.min() < (2**16 if left else 1):
+            raise ValueError(f"a multiplier of {values.min()} is too small, beside {largest}")
+        return Multiplier(factor.astype(np.int32), left)
+
+    @property
+    def real(self) -> NDArray[np.float64]:
+        """The number that is multiplied by."""
+        return np.asarray(self.factor * 2.0 ** (self.left - 32))
+
+
+def limits(bits: int) -> tuple[int, int]:
+    """The smallest and the largest signed integer of ``bits``."""
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def saturate(x: ArrayLike, bits: int) -> Integers:
+    """``x`` with what is out of the range of ``bits`` at its end; the dtype of ``x``. SSAT."""
+    return np.clip(np.asarray(x), *limits(bits))
+
+
+def shift_right(x: ArrayLike, bits: int) -> Integers:
+    """x / 2**bits, rounded; ``bits`` >= 0. The sum with one half must fit the dtype of ``x``."""
+    x = np.asarray(x)
+    return x if bits == 0 else (x + (1 << (bits - 1))) >> bits
+
+
+def multiply_high(a: ArrayLike, b: ArrayLike) -> Ints32:
+    """a * b / 2**32 of int32, rounded. SMMULR."""
+    wide = np.asarray(a, np.int64) * np.asarray(b, np.int64)
+    return shift_right(wide, 32).astype(np.int32)
+
+
+def requantize(x: ArrayLike, multiplier: Multiplier, bits: int) -> Ints32:
+    """x * multiplier, rounded and saturated to ``bits`` <= 16; ``x`` and the result are int32.
+
+    Where the multiplier shifts to the left, what would leave int32 is saturated before: it is
+    saturated after it in any case.
+    """
+    x = np.asarray(x, np.int32)
+    if multiplier.left:
+        x = saturate(x, 32 - multiplier.left) << multiplier.left
+    return saturate(multiply_high(x, multiplier.factor), bits).astype(np.int32)
+
+
+def quantize(x: ArrayLike, scale: float, bits: int) -> Ints32:
+    """Floats -> integers of ``bits``, in float32 as a device computes it: x * (1 / scale).
+
+    Halves are rounded away from zero here, as a conversion that cuts off allows it. Not a number
+    becomes the smallest integer.
+    """
+    low, high = (np.float32(end) for end in limits(bits))
+    with np.errstate(over="ignore"):  # infinity saturates like everything large
+        scaled = np.asarray(x, np.float32) * np.float32(1 / scale)
+    inside = np.where(scaled > low, np.minimum(scaled, high), low)
+    half = np.where(inside < 0, np.float32(-0.5), np.float32(0.5))
+    return np.trunc(inside + half).astype(np.int32)
+
+
+def dequantize(q: ArrayLike, scale: float) -> NDArray[np.float32]:
+    """Integers -> float32: q * scale."""
+    return np.asarray(q).astype(np.float32) * np.float32(scale)
+
+
+def quantize_weights(
+    w: ArrayLike, bits: int = 8, per_row: bool = False
+) -> tuple[Ints32, NDArray[np.float64]]:
+    """Weights -> (q, scale), symmetric: ``|q|`` <= 2**(bits - 1) - 1, nearest, halves up.
+
+    ``per_row`` gives every row of ``w`` (rows, columns) a scale of its own, at least 1/1024 of
+    the largest: shape (rows, 1), else (). What is all zero has the scale 1.
+    """
+    w = np.asarray(w, np.float64)
+    largest = np.asarray(np.abs(w).max())
+    if per_row:
+        largest = np.maximum(np.abs(w).max(axis=-1, keepdims=True), largest / 1024)
+    scale = largest / limits(bits)[1] if largest.any() else np.ones_like(largest)
+    return np.floor(w / scale + 0.5).astype(np.int32), scale
+
+
+def fraction_bits(bound: float, bits: int = 16) -> int:
+    """The largest f, at most ``bits`` - 1, for which ``bound`` * 2**f fits ``bits``.
+
+    The scale of a fixed-point number whose magnitude is at most ``bound`` is 2**-f.
+    """
+    if bound <= 0:
+        return bits - 1
+    return min(bits - 1, int(np.floor(np.log2(limits(bits)[1] / bound))))
+
+
+def tanh_table() -> NDArray[np.int16]:
+    """tanh at k / 32 for k = -256 … 256, 15 fraction bits: 1,026 bytes."""
+    points = np.arange(-TABLE_INTERVALS // 2, TABLE_INTERVALS // 2 + 1) / 2**_TABLE_BITS
+    entries = np.floor(np.tanh(points) * 2**15 + 0.5)
+    return np.clip(entries, -_LAST_ENTRY, _LAST_ENTRY).astype(np.int16)
+
+
+def tanh(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
+    """tanh of int16 with ``fraction`` bits (5 to 15), to ``result_fraction`` bits (at most 15).
+
+    Linear between the entries of the table; at most 1.2e-4 off where x has 12 bits and the result
+    15. ``x`` must be inside of the table: with fewer than 12 bits saturate it before.
+    """
+    between = fraction - _TABLE_BITS
+    return shift_right(_interpolate(x, between), 15 + between - result_fraction)
+
+
+def sigmoid(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
+    """1 / (1 + exp(-x)) = 1/2 + tanh(x / 2) / 2 of int16 with ``fraction`` bits (4 to 14).
+
+    Linear between the entries of the table of tanh, which covers [-16, 16) here; at most 7e-5 off
+    where x has 11 bits and the result 15.
+    """
+    between = fraction + 1 - _TABLE_BITS  # x / 2 has one bit more
+    one = 1 << (15 + between)
+    return shift_right(_interpolate(x, between) + one, 16 + between - result_fraction)
+
+
+def _interpolate(x: ArrayLike, between: int) -> Ints32:
+    """The table at ``x`` / 2**between, with 15 + ``between`` fraction bits. SMUAD."""
+    x = np.asarray(x, np.int32)
+    index, rest = (x >> between) + TABLE_INTERVALS // 2, x & ((1 << between) - 1)
+    table = tanh_table().astype(np.int32)
+    return table[index] * ((1 << between) - rest) + table[index + 1] * rest
