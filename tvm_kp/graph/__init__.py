@@ -1,5 +1,6 @@
 """Relax: PyTorch models in, recurrences as loops, Kronecker weights recognized and factored."""
 
+from tvm_kp.graph.calibrate import calibrate
 from tvm_kp.graph.expand_scan import ExpandScan
 from tvm_kp.graph.factorize import FactorizeKronecker
 from tvm_kp.graph.import_torch import import_torch
@@ -15,6 +16,7 @@ __all__ = [
     "RecognizeKronecker",
     "RerollRecurrence",
     "Stream",
+    "calibrate",
     "decisions",
     "import_torch",
     "legalize",

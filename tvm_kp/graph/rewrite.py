@@ -119,10 +119,17 @@ def with_body(
 
 
 def inline(
-    function: relax.Function, builder: relax.BlockBuilder, args: Sequence[relax.Expr]
+    function: relax.Function,
+    builder: relax.BlockBuilder,
+    args: Sequence[relax.Expr],
+    new: dict[relax.Var, relax.Expr] | None = None,
 ) -> list[relax.Expr]:
-    """Emit the body of a function that returns a tuple; the fields of that tuple."""
-    new = dict(zip(function.params, args, strict=True))
+    """Emit the body of a function that returns a tuple; the fields of that tuple.
+
+    ``new`` receives what stands for each of the function's variables.
+    """
+    new = {} if new is None else new
+    new.update(zip(function.params, args, strict=True))
     result: relax.Expr = function.body.body
     bound = values(function)
     for binding in bindings(function):
