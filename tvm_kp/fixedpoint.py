@@ -149,30 +149,57 @@ def tanh_table() -> NDArray[np.int16]:
     return np.clip(entries, -_LAST_ENTRY, _LAST_ENTRY).astype(np.int16)
 
 
+@dataclass(frozen=True)
+class Interpolation:
+    """How a function is read from the table: at x / 2**``between``, with 15 + ``between``
+    fraction bits; then ``offset`` is added, one half among it, and ``shift`` bits dropped."""
+
+    between: int
+    offset: int
+    shift: int
+
+
+def tanh_interpolation(fraction: int, result_fraction: int) -> Interpolation:
+    """For ``tanh``."""
+    between = fraction - _TABLE_BITS
+    shift = 15 + between - result_fraction
+    return Interpolation(between, _half(shift), shift)
+
+
+def sigmoid_interpolation(fraction: int, result_fraction: int) -> Interpolation:
+    """For ``sigmoid``: 1/2 + tanh(x / 2) / 2, and x / 2 has one fraction bit more."""
+    between = fraction + 1 - _TABLE_BITS
+    shift = 16 + between - result_fraction
+    return Interpolation(between, (1 << (15 + between)) + _half(shift), shift)
+
+
 def tanh(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
     """tanh of int16 with ``fraction`` bits (5 to 15), to ``result_fraction`` bits (at most 15).
 
     Linear between the entries of the table; at most 1.2e-4 off where x has 12 bits and the result
     15. ``x`` must be inside of the table: with fewer than 12 bits saturate it before.
     """
-    between = fraction - _TABLE_BITS
-    return shift_right(_interpolate(x, between), 15 + between - result_fraction)
+    return _interpolate(x, tanh_interpolation(fraction, result_fraction))
 
 
 def sigmoid(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
-    """1 / (1 + exp(-x)) = 1/2 + tanh(x / 2) / 2 of int16 with ``fraction`` bits (4 to 14).
+    """1 / (1 + exp(-x)) of int16 with ``fraction`` bits (4 to 14).
 
     Linear between the entries of the table of tanh, which covers [-16, 16) here; at most 7e-5 off
     where x has 11 bits and the result 15.
     """
-    between = fraction + 1 - _TABLE_BITS  # x / 2 has one bit more
-    one = 1 << (15 + between)
-    return shift_right(_interpolate(x, between) + one, 16 + between - result_fraction)
+    return _interpolate(x, sigmoid_interpolation(fraction, result_fraction))
 
 
-def _interpolate(x: ArrayLike, between: int) -> Ints32:
-    """The table at ``x`` / 2**between, with 15 + ``between`` fraction bits. SMUAD."""
+def _interpolate(x: ArrayLike, form: Interpolation) -> Ints32:
+    """Two neighboring entries, weighted by where x lies between them: SMUAD."""
     x = np.asarray(x, np.int32)
-    index, rest = (x >> between) + TABLE_INTERVALS // 2, x & ((1 << between) - 1)
+    width = 1 << form.between
+    index, rest = (x >> form.between) + TABLE_INTERVALS // 2, x & (width - 1)
     table = tanh_table().astype(np.int32)
-    return table[index] * ((1 << between) - rest) + table[index + 1] * rest
+    total = table[index] * (width - rest) + table[index + 1] * rest
+    return (total + form.offset) >> form.shift
+
+
+def _half(shift: int) -> int:
+    return 1 << (shift - 1) if shift else 0

@@ -8,6 +8,7 @@ from functools import singledispatchmethod
 import numpy as np
 from tvm import tirx
 from tvm.ir import Call, Expr, StringImm, TensorLoad, Var
+from tvm.ir.prim.expr import BitwiseAnd, RShift
 from tvm.sym import Analyzer
 from tvm.tirx import FloatImm, IntImm
 
@@ -81,6 +82,8 @@ _BINARY = {
     tirx.NE: "!=",
     tirx.And: "&&",
     tirx.Or: "||",
+    RShift: ">>",
+    BitwiseAnd: "&",
 }
 _ASSOCIATIVE = (tirx.Add, tirx.Mul, tirx.And, tirx.Or)
 
@@ -171,6 +174,8 @@ class Expressions:
             return f"&{self.text(expr.args[0])}"
         if name in ("call_extern", "call_pure_extern"):
             return self._extern(expr)
+        if name == "kp_multiply_high":
+            return self._helper(name, *(self.text(arg) for arg in expr.args))
         if name == "rsqrt":
             return f"(1.0f / {self._math('sqrtf', self.text(expr.args[0]))})"
         if name in _MATH and str(expr.ty.dtype) == "float32":

@@ -8,6 +8,7 @@ from tvm import relax
 from tvm_kp.graph.canonicalize_views import VIEWS, CanonicalizeViews
 from tvm_kp.graph.fuse_pointwise import FusePointwise
 from tvm_kp.graph.hoist_invariants import HoistInvariants
+from tvm_kp.graph.integer_operators import legalizations
 from tvm_kp.graph.join_matmuls import JoinMatmuls
 from tvm_kp.graph.sink_reshape import SinkReshape
 from tvm_kp.graph.split_pointwise import SplitPointwise
@@ -28,7 +29,7 @@ def legalize() -> tvm.transform.Pass:
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(["main"]),
             FusePointwise(),
-            relax.transform.LegalizeOps(skip_ops=list(VIEWS)),
+            relax.transform.LegalizeOps(legalizations(), skip_ops=list(VIEWS)),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FuseOps(fuse_opt_level=2),
             relax.transform.FuseTIR(),

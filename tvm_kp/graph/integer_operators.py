@@ -1,0 +1,171 @@
+"""The operators of quantized models that Relax lacks; ``fixedpoint`` says what they compute.
+
+- ``kp.quantize(x)``: float32 -> int8 or int16, ``fixedpoint.quantize``.
+- ``kp.requantize(x, factor)``: int32 -> int8 or int16, ``fixedpoint.requantize``; ``factor`` is
+  a constant, int32, that broadcasts to ``x``.
+- ``kp.interpolate(x, table)``: tanh or the sigmoid of int16, as int16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, te, tirx
+from tvm.ir import GenericConst
+
+from tvm_kp import fixedpoint
+from tvm_kp.fixedpoint import Multiplier
+
+# An intrinsic of TIR, because it is one instruction and no pass should take it apart.
+_MULTIPLY_HIGH = "tirx.kp_multiply_high"
+_TYPES = {8: "int8", 16: "int16"}
+
+
+def quantize(x: relax.Expr, scale: float, bits: int) -> relax.Call:
+    """float32 -> integers of ``bits`` (8 or 16) that stand for ``scale`` times themselves."""
+    return _call("kp.quantize", [x], scale=float(scale), dtype=_TYPES[bits])
+
+
+def requantize(x: relax.Expr, multiplier: Multiplier, bits: int) -> relax.Call:
+    """int32 times ``multiplier``, rounded and saturated to ``bits`` (8 or 16)."""
+    factor = relax.const(multiplier.factor, "int32")
+    return _call("kp.requantize", [x, factor], left=multiplier.left, dtype=_TYPES[bits])
+
+
+def tanh(x: relax.Expr, fraction: int, result_fraction: int = 15) -> relax.Call:
+    """tanh of int16 with ``fraction`` bits, at least 12: all of int16 is inside of the table."""
+    return _interpolate(x, fixedpoint.tanh_interpolation(fraction, result_fraction))
+
+
+def sigmoid(x: relax.Expr, fraction: int, result_fraction: int = 15) -> relax.Call:
+    """The sigmoid of int16 with ``fraction`` bits, at least 11."""
+    return _interpolate(x, fixedpoint.sigmoid_interpolation(fraction, result_fraction))
+
+
+def _interpolate(x: relax.Expr, form: fixedpoint.Interpolation) -> relax.Call:
+    table = relax.const(fixedpoint.tanh_table())
+    attributes = {"between": form.between, "offset": form.offset, "shift": form.shift}
+    return _call("kp.interpolate", [x, table], **attributes, dtype="int16")
+
+
+def legalizations() -> dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]]:
+    """For ``relax.transform.LegalizeOps``: the operators as loops."""
+    return {
+        "kp.quantize": _legal(_quantize),
+        "kp.requantize": _legal(_requantize),
+        "kp.interpolate": _legal(_table),
+    }
+
+
+def _quantize(attrs: Any, x: te.Tensor) -> te.Tensor:
+    dtype = str(attrs["dtype"])
+    low, high = (tirx.const(float(end), "float32") for end in fixedpoint.limits(_bits(dtype)))
+    inverse = tirx.const(1 / float(attrs["scale"]), "float32")
+
+    def element(*index: tirx.Var) -> tirx.Expr:
+        scaled = x(*index) * inverse
+        # What is not a number fails the first comparison.
+        inside = tirx.Select(scaled > low, tirx.Select(scaled < high, scaled, high), low)
+        half = tirx.Select(inside < 0, tirx.const(-0.5, "float32"), tirx.const(0.5, "float32"))
+        return (inside + half).astype("int32").astype(dtype)
+
+    return te.compute(x.shape, element, name="quantize")
+
+
+def _requantize(attrs: Any, x: te.Tensor, factor: te.Tensor | tirx.Expr) -> te.Tensor:
+    dtype, left = str(attrs["dtype"]), int(attrs["left"])
+
+    def element(*index: tirx.Var) -> tirx.Expr:
+        value = x(*index)
+        if left:  # a product, because shifting a negative number to the left is undefined in C
+            value = _saturated(value, 32 - left) * tirx.const(1 << left, "int32")
+        scaled = _multiply_high(value, _broadcast(factor, index))
+        return _saturated(scaled, _bits(dtype)).astype(dtype)
+
+    return te.compute(x.shape, element, name="requantize")
+
+
+def _table(attrs: Any, x: te.Tensor, table: te.Tensor) -> te.Tensor:
+    between, offset, shift = (int(attrs[name]) for name in ("between", "offset", "shift"))
+
+    def element(*index: tirx.Var) -> tirx.Expr:
+        value = x(*index).astype("int32")
+        first = (value >> between) + fixedpoint.TABLE_INTERVALS // 2
+        rest = value & ((1 << between) - 1)
+        left, right = (table(first + k).astype("int32") for k in (0, 1))
+        total = left * ((1 << between) - rest) + right * rest
+        return ((total + offset) >> shift).astype("int16")
+
+    return te.compute(x.shape, element, name="interpolate")
+
+
+def _multiply_high(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
+    return tirx.call_intrin("int32", _MULTIPLY_HIGH, a, b)
+
+
+def _multiply_high_in_64_bits(call: tirx.Expr) -> tirx.Expr:
+    a, b = (arg.astype("int64") for arg in call.args)
+    return ((a * b + tirx.const(1 << 31, "int64")) >> tirx.const(32, "int64")).astype("int32")
+
+
+def _saturated(x: tirx.Expr, bits: int) -> tirx.Expr:
+    low, high = (tirx.const(end, "int32") for end in fixedpoint.limits(bits))
+    return tirx.max(tirx.min(x, high), low)
+
+
+def _broadcast(factor: te.Tensor | tirx.Expr, index: tuple[tirx.Var, ...]) -> tirx.Expr:
+    if not isinstance(factor, te.Tensor):
+        return factor
+    axes = index[len(index) - len(factor.shape) :]
+    return factor(*(0 if size == 1 else i for i, size in zip(axes, factor.shape, strict=True)))
+
+
+def _bits(dtype: str) -> int:
+    return int(dtype.removeprefix("int"))
+
+
+def _legal(
+    function: Callable[..., te.Tensor],
+) -> Callable[[relax.BlockBuilder, relax.Call], relax.Expr]:
+    def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+        args = [_immediate(arg) for arg in call.args]
+        return builder.call_te(
+            lambda *tensors: function(call.attrs, *tensors),
+            *args,
+            primfunc_name_hint=call.op.name.removeprefix("kp."),
+        )
+
+    return legalize
+
+
+def _immediate(arg: relax.Expr) -> relax.Expr | tirx.Expr:
+    """A constant without axes as a number in the code."""
+    if isinstance(arg, GenericConst) and not len(arg.ty.shape):
+        return tirx.const(arg.value.numpy().item(), str(arg.ty.dtype.dtype))
+    return arg
+
+
+def _call(name: str, args: list[relax.Expr], **attributes: Any) -> relax.Call:
+    return relax.Call(tvm.ir.Op.get(name), args, tvm.ir.make_node("ir.DictAttrs", **attributes))
+
+
+def _register(name: str, description: str) -> None:
+    def infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TensorType:
+        return relax.TensorType(call.args[0].ty.shape, str(call.attrs["dtype"]))
+
+    tvm_ffi.get_global_func("ir.RegisterOp")(name, description)
+    tvm.ir.register_op_attr(name, "FInferType", infer_type)
+    tvm.ir.register_op_attr(name, "FPurity", True)
+    tvm.ir.register_op_attr(name, "TScriptPrinterName", name)
+
+
+_register("kp.quantize", "Floats to integers of a scale.")
+_register("kp.requantize", "Sums to integers of another scale.")
+_register("kp.interpolate", "A function from a table, linear between its entries.")
+
+tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TCallEffectKind", tirx.expr.CallEffectKind.Pure.value)
+tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TScriptPrinterName", "kp_multiply_high")
+tirx.register_intrin_lowering(_MULTIPLY_HIGH, target="default", f=_multiply_high_in_64_bits)
