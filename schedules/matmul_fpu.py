@@ -17,7 +17,7 @@ VECTOR = 8
 
 def apply(sch: Schedule) -> Schedule | None:
     product = find_product(sch)
-    if product is None:
+    if product is None or product.dtype != "float32":
         return None
     vector = min(VECTOR, product.columns)
     rows = min(product.rows, ACCUMULATORS // vector)

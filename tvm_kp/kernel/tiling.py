@@ -14,7 +14,8 @@ from tvm.ir import Call, TensorLoad
 class Product:
     """A block ``C[…, i, j] += X[…, i, k] * W[…, k, j]`` and what it takes to tile it.
 
-    ``W`` (index ``vector``) is contiguous in j, ``X`` (index ``scalar``) does not depend on j.
+    ``W`` (index ``vector``) is contiguous in j, ``X`` (index ``scalar``) does not depend on j;
+    ``dtype`` is that of C.
     """
 
     block: s_tir.schedule.SBlockRV
@@ -23,6 +24,7 @@ class Product:
     rows: int
     columns: int
     depth: int
+    dtype: str
 
 
 def find_product(sch: s_tir.Schedule) -> Product | None:
@@ -44,7 +46,13 @@ def find_product(sch: s_tir.Schedule) -> Product | None:
     extent = [int(v.dom.extent) for v in (row, column, reduced[0])]
     rows = 1 if _reads(vector[0], row.var) else extent[0]
     return Product(
-        reductions[0], vector[0].source.name, scalar[0].source.name, rows, extent[1], extent[2]
+        reductions[0],
+        vector[0].source.name,
+        scalar[0].source.name,
+        rows,
+        extent[1],
+        extent[2],
+        str(stmt.body.buffer.dtype),
     )
 
 
@@ -58,6 +66,8 @@ def tile_product(
     """
     block = _start_from_bias(sch, product)
     results = sch.cache_write(block, 0, "local")
+    if product.dtype == "int32":
+        _requantize_results(sch, results)
     *outer, i, j, k = sch.get_loops(block)
     i_tile, i_in = sch.split(i, [None, rows])
     j_tile, j_vector, j_in = sch.split(j, [None, columns // vector, vector])
@@ -132,6 +142,14 @@ def _start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SB
     return next(block for block in _blocks(sch) if _is_reduction(sch, block))
 
 
+def _requantize_results(sch: s_tir.Schedule, results: s_tir.schedule.SBlockRV) -> None:
+    """Store the sums as what is made of them, so that wide ones never lie in memory."""
+    consumers = sch.get_consumers(results)
+    if len(consumers) == 1:
+        with suppress(s_tir.ScheduleError):
+            sch.reverse_compute_inline(consumers[0])
+
+
 def _blocks(sch: s_tir.Schedule) -> list[s_tir.schedule.SBlockRV]:
     return sch.get_child_blocks(sch.get_sblock("root"))
 
@@ -167,7 +185,8 @@ def _operands(block: s_tir.SBlock) -> list[TensorLoad] | None:
     times = store.value.b
     if not isinstance(times, tirx.Mul):
         return None
-    loads = [times.a, times.b]
+    # The operands of a sum of integers are widened first.
+    loads = [x.value if isinstance(x, tirx.Cast) else x for x in (times.a, times.b)]
     return loads if all(isinstance(load, TensorLoad) for load in loads) else None
 
 
