@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 Integers = NDArray[Any]
 Ints32 = NDArray[np.int32]
 
-TABLE_INTERVALS = 512
-TABLE_BOUND = 8  # the table of tanh covers [-8, 8)
+TABLE_INTERVALS = 512  # the table of tanh covers [-8, 8)
 _TABLE_BITS = 5  # its points are 2**-5 apart
 _LAST_ENTRY = 32766  # with 32767 a sigmoid would be rounded to 1, which int16 has not
 

@@ -11,7 +11,7 @@ from tvm import relax
 from tvm_kp.errors import InputError
 from tvm_kp.graph import scan
 from tvm_kp.graph.expand_scan import ExpandScan
-from tvm_kp.graph.rewrite import bindings, inline, shape_of, substitute, with_body
+from tvm_kp.graph.rewrite import bindings, returned, shape_of, substitute, with_body
 
 Ranges = dict[relax.Var, tuple[float, float]]
 
@@ -97,8 +97,10 @@ def _observed_scan(
     inside = _floats([*step.params, *(binding.var for binding in bindings(step))])
 
     def body(builder: relax.BlockBuilder, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
-        results = inline(step, builder, [new[param] for param in step.params], new)
-        states = results[len(results) - len(call.states) :]
+        for binding in bindings(step):
+            new[binding.var] = builder.emit(substitute(binding.value, new))
+        results = returned(step)
+        states = [substitute(state, new) for state in results[len(results) - len(call.states) :]]
         return relax.Tuple([*(new[var] for var in inside), *states])
 
     observed = module.add_func(with_body(step, body), f"{call.step.name_hint}_observed")

@@ -12,6 +12,7 @@ from tvm import relax
 from tvm_kp.graph import scan
 from tvm_kp.graph.rewrite import (
     bindings,
+    field,
     inline,
     name_of,
     shape_of,
@@ -157,10 +158,8 @@ class _Rewritten(dict[relax.Var, relax.Expr]):
             self._call()
             return self[var]
         value = substitute(self._bound[var], self)
-        if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
-            self[var] = value.tuple_value.fields[value.index]
-        else:
-            self[var] = self._builder.emit(value, var.name)
+        known = field(value)
+        self[var] = self._builder.emit(value, var.name) if known is None else known
         return self[var]
 
     def _call(self) -> None:

@@ -7,7 +7,7 @@ from tvm import relax
 
 from tvm_kp.graph import scan
 from tvm_kp.graph.repeated_row import repeated_row
-from tvm_kp.graph.rewrite import bindings, rebuild, substitute, values, variables
+from tvm_kp.graph.rewrite import bindings, rebuild, returned, substitute, variables
 
 Values = dict[relax.Var, relax.Expr]
 
@@ -28,8 +28,6 @@ class HoistInvariants:
         bound: Values = {}  # what the new variables are
 
         def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-            if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
-                return value.tuple_value.fields[value.index]
             call = scan.match(value)
             loop = None if call is None else _Loop(mod[call.step], call, bound)
             if loop is not None and loop.invariant:
@@ -47,13 +45,9 @@ class _Loop:
 
     def __init__(self, step: relax.Function, call: scan.Scan, bound: Values) -> None:
         self._step, self._call = step, call
-        inside = values(step)
-        result = step.body.body
-        while isinstance(result, relax.Var):
-            result = inside[result]
-        count = len(call.sequences)
-        self._outputs = list(result.fields[: len(result.fields) - len(call.states)])
-        self._results = list(result.fields[len(self._outputs) :])
+        count, results = len(call.sequences), returned(step)
+        self._outputs = results[: len(results) - len(call.states)]
+        self._results = results[len(self._outputs) :]
         self._states = list(step.params[count:])
         self.invariant: Values = {
             state: initial
@@ -80,8 +74,8 @@ class _Loop:
                 rest.append(binding)
         finals = dict(zip(self._states, self._results, strict=True))
         carried = {state: final for state, final in finals.items() if state not in before}
-        returned = [*self._outputs, *carried.values()]
-        read = [var for expr in (*(b.value for b in rest), *returned) for var in variables(expr)]
+        results = [*self._outputs, *carried.values()]
+        read = [var for expr in (*(b.value for b in rest), *results) for var in variables(expr)]
         kept = list(dict.fromkeys(var for var in read if var in before))
         varying = [
             (param, x)
@@ -89,7 +83,7 @@ class _Loop:
             if param not in before
         ]
         params = [*(param for param, _ in varying), *carried, *kept]
-        step = _step(params, rest, [*returned, *kept])
+        step = _step(params, rest, [*results, *kept])
         initial = dict(zip(self._states, self._call.states, strict=True))
         states = [*(initial[state] for state in carried), *(before[var] for var in kept)]
         call = scan.scan(
@@ -108,9 +102,9 @@ class _Loop:
 
 
 def _step(
-    params: list[relax.Var], rest: list[relax.VarBinding], returned: list[relax.Expr]
+    params: list[relax.Var], rest: list[relax.VarBinding], results: list[relax.Expr]
 ) -> relax.Function:
-    """``step(params) -> returned`` with the bindings that need the ``params``."""
+    """``step(params) -> results`` with the bindings that need the ``params``."""
     builder = relax.BlockBuilder()
     new: Values = {param: relax.Var(param.name, param.ty) for param in params}
     with builder.function("step", list(new.values()), private=True):
@@ -118,7 +112,7 @@ def _step(
             for binding in rest:
                 value = substitute(binding.value, new)
                 new[binding.var] = builder.emit(value, binding.var.name)
-            fields = [substitute(expr, new) for expr in returned]
+            fields = [substitute(expr, new) for expr in results]
             result = builder.emit_output(relax.Tuple(fields))
         builder.emit_func_output(result)
     return builder.get()["step"]

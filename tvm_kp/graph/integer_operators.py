@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import relax, te, tirx
 from tvm.ir import GenericConst
 
 from tvm_kp import fixedpoint
 from tvm_kp.fixedpoint import Multiplier
+from tvm_kp.graph.register import register
 
 # An intrinsic of TIR, because it is one instruction and no pass should take it apart.
 _MULTIPLY_HIGH = "tirx.kp_multiply_high"
@@ -152,19 +152,13 @@ def _call(name: str, args: list[relax.Expr], **attributes: Any) -> relax.Call:
     return relax.Call(tvm.ir.Op.get(name), args, tvm.ir.make_node("ir.DictAttrs", **attributes))
 
 
-def _register(name: str, description: str) -> None:
-    def infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TensorType:
-        return relax.TensorType(call.args[0].ty.shape, str(call.attrs["dtype"]))
-
-    tvm_ffi.get_global_func("ir.RegisterOp")(name, description)
-    tvm.ir.register_op_attr(name, "FInferType", infer_type)
-    tvm.ir.register_op_attr(name, "FPurity", True)
-    tvm.ir.register_op_attr(name, "TScriptPrinterName", name)
+def _infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TensorType:
+    return relax.TensorType(call.args[0].ty.shape, str(call.attrs["dtype"]))
 
 
-_register("kp.quantize", "Floats to integers of a scale.")
-_register("kp.requantize", "Sums to integers of another scale.")
-_register("kp.interpolate", "A function from a table, linear between its entries.")
+register("kp.quantize", "Floats to integers of a scale.", _infer_type)
+register("kp.requantize", "Sums to integers of another scale.", _infer_type)
+register("kp.interpolate", "A function from a table, linear between its entries.", _infer_type)
 
 tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TCallEffectKind", tirx.expr.CallEffectKind.Pure.value)
 tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TScriptPrinterName", "kp_multiply_high")

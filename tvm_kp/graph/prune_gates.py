@@ -40,8 +40,6 @@ def _prune(function: relax.Function) -> relax.Function:
     bound: dict[relax.Expr, relax.Expr] = {}  # what only one expression reads
 
     def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-        if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
-            return value.tuple_value.fields[value.index]
         read = items.get(var, [])
         if name_of(value) == "relax.split" and read and len(read) == reads[var]:
             parts = _pruned(builder, var, value, sorted(set(read)), bound)

@@ -24,8 +24,6 @@ class PruneScan:
         module = relax.BlockBuilder(mod)
 
         def emit(builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-            if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
-                return value.tuple_value.fields[value.index]
             call = scan.match(value)
             if call is None or len(read[var]) == len(var.ty.fields):
                 return builder.emit(value, var.name)

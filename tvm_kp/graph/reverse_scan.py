@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_kp.graph import scan
-from tvm_kp.graph.rewrite import bindings, name_of, shape_of, substitute, with_body
+from tvm_kp.graph.rewrite import bindings, name_of, rebuild, shape_of
 from tvm_kp.graph.time_axis import operand_axes
 from tvm_kp.graph.unrolled import VIEWS
 
@@ -26,7 +26,7 @@ class ReverseScan:
         self, mod: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
         result = mod.clone()
-        result.update_func(mod.get_global_var("main"), with_body(mod["main"], _Flips(mod).body))
+        result.update_func(mod.get_global_var("main"), rebuild(mod["main"], _Flips().emit))
         result = relax.transform.DeadCodeElimination(["main"])(result)
         return result if _count(result) < _count(mod) else mod
 
@@ -38,19 +38,10 @@ def _count(mod: tvm.IRModule) -> int:
 class _Flips:
     """Emits ``main`` anew and remembers of what, and along which axis, a variable is a flip."""
 
-    def __init__(self, mod: tvm.IRModule) -> None:
-        self._main = mod["main"]
+    def __init__(self) -> None:
         self._flips: dict[relax.Expr, tuple[relax.Expr, int]] = {}
 
-    def body(self, builder: relax.BlockBuilder, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
-        for binding in bindings(self._main):
-            value = substitute(binding.value, new)
-            new[binding.var] = self._emit(builder, binding.var, value)
-        return substitute(self._main.body.body, new)
-
-    def _emit(self, builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
-        if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
-            return value.tuple_value.fields[value.index]
+    def emit(self, builder: relax.BlockBuilder, var: relax.Var, value: relax.Expr) -> relax.Expr:
         call = scan.match(value)
         if call is not None and call.sequences and all(map(self._is_flipped, call.sequences)):
             return self._reversed(builder, var, call)

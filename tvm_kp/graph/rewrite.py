@@ -67,6 +67,21 @@ def operands(expr: relax.Expr) -> list[relax.Expr]:
     return [expr.tuple_value] if isinstance(expr, relax.TupleGetItem) else []
 
 
+def field(value: relax.Expr) -> relax.Expr | None:
+    """The field that ``value`` takes of a tuple that is written out; None for anything else."""
+    if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Tuple):
+        return value.tuple_value.fields[value.index]
+    return None
+
+
+def returned(function: relax.Function) -> list[relax.Expr]:
+    """The fields of the tuple that a function returns."""
+    bound, result = values(function), function.body.body
+    while isinstance(result, relax.Var):
+        result = bound[result]
+    return list(result.fields)
+
+
 def substitute(expr: relax.Expr, new: Mapping[relax.Expr, relax.Expr]) -> relax.Expr:
     """``expr`` with every variable replaced, and the constants that ``new`` names."""
     if isinstance(expr, relax.Var):
@@ -87,12 +102,15 @@ def rebuild(function: relax.Function, emit: Emit) -> relax.Function:
     """The function with each binding emitted anew.
 
     ``emit(builder, var, value)`` is given the old variable and its value over new variables,
-    and returns what stands for the variable from there on.
+    and returns what stands for the variable from there on. If that is a tuple, reading a field
+    of it needs no binding.
     """
 
     def body(builder: relax.BlockBuilder, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
         for binding in bindings(function):
-            new[binding.var] = emit(builder, binding.var, substitute(binding.value, new))
+            value = substitute(binding.value, new)
+            known = field(value)
+            new[binding.var] = emit(builder, binding.var, value) if known is None else known
         return substitute(function.body.body, new)
 
     return with_body(function, body)
@@ -119,27 +137,16 @@ def with_body(
 
 
 def inline(
-    function: relax.Function,
-    builder: relax.BlockBuilder,
-    args: Sequence[relax.Expr],
-    new: dict[relax.Var, relax.Expr] | None = None,
+    function: relax.Function, builder: relax.BlockBuilder, args: Sequence[relax.Expr]
 ) -> list[relax.Expr]:
-    """Emit the body of a function that returns a tuple; the fields of that tuple.
-
-    ``new`` receives what stands for each of the function's variables.
-    """
-    new = {} if new is None else new
-    new.update(zip(function.params, args, strict=True))
-    result: relax.Expr = function.body.body
-    bound = values(function)
+    """Emit the body of a function that returns a tuple; the fields of that tuple."""
+    new = dict(zip(function.params, args, strict=True))
     for binding in bindings(function):
         if not isinstance(binding.value, relax.Tuple):
             new[binding.var] = builder.emit(substitute(binding.value, new), binding.var.name)
         else:
             new[binding.var] = substitute(binding.value, new)
-    while isinstance(result, relax.Var):
-        result = bound[result]
-    return [substitute(field, new) for field in result.fields]
+    return [substitute(result, new) for result in returned(function)]
 
 
 def _with_symbol_of(old: relax.Function, new: relax.Function) -> relax.Function:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import tvm
-import tvm_ffi
 from tvm import relax
+
+from tvm_kp.graph.register import register
 
 OP_NAME = "kp.scan"
 
@@ -30,14 +31,7 @@ def _infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TupleTy
     return relax.TupleType([*stacked, *results[len(outputs) :]])
 
 
-def _register() -> None:
-    tvm_ffi.get_global_func("ir.RegisterOp")(OP_NAME, "A recurrence over a step function.")
-    tvm.ir.register_op_attr(OP_NAME, "FInferType", _infer_type)
-    tvm.ir.register_op_attr(OP_NAME, "FPurity", True)
-    tvm.ir.register_op_attr(OP_NAME, "TScriptPrinterName", OP_NAME)
-
-
-_register()
+register(OP_NAME, "A recurrence over a step function.", _infer_type)
 
 
 def scan(

@@ -12,6 +12,7 @@ from tvm_kp.graph import scan
 from tvm_kp.graph.rewrite import (
     bindings,
     name_of,
+    returned,
     shape_of,
     substitute,
     values,
@@ -120,7 +121,7 @@ class _Rows:
 
     def _output(self, call: scan.Scan, item: relax.TupleGetItem, index: int) -> Emit | None:
         """Row ``index`` of output ``item``: the final state, or the output of the first step."""
-        results = _results(self._mod[call.step])
+        results = returned(self._mod[call.step])
         first_state = len(results) - len(call.states)
         if item.index >= first_state:
             return None
@@ -166,10 +167,3 @@ def _order(view: relax.Call) -> list[int]:
     axes = view.attrs.axes
     rank = len(view.args[0].ty.shape)
     return list(range(rank))[::-1] if axes is None else [int(k) for k in axes]
-
-
-def _results(step: relax.Function) -> list[relax.Expr]:
-    bound, result = values(step), step.body.body
-    while isinstance(result, relax.Var):
-        result = bound[result]
-    return list(result.fields)
