@@ -85,10 +85,10 @@ def multiply_high(a: ArrayLike, b: ArrayLike) -> Ints32:
 
 
 def requantize(x: ArrayLike, multiplier: Multiplier, bits: int) -> Ints32:
-    """x * multiplier, rounded and saturated to ``bits`` <= 16; ``x`` and the result are int32.
+    """x * multiplier, rounded and saturated to ``bits``; ``x`` and the result are int32.
 
-    Where the multiplier shifts to the left, what would leave int32 is saturated before: it is
-    saturated after it in any case.
+    Where the multiplier shifts to the left, what would leave int32 is saturated before: with
+    ``bits`` <= 16 it is saturated after it in any case. With 32 the result is not saturated again.
     """
     x = np.asarray(x, np.int32)
     if multiplier.left:

@@ -13,15 +13,20 @@ from typing import Any
 
 import tvm
 from tvm import relax, te, tirx
-from tvm.ir import GenericConst
 
 from tvm_kp import fixedpoint
 from tvm_kp.fixedpoint import Multiplier
+from tvm_kp.graph import integer_matmul
+from tvm_kp.graph.integer_arithmetic import (
+    Legalize,
+    bits_of,
+    broadcast,
+    immediate,
+    requantized,
+)
 from tvm_kp.graph.register import register
 
-# An intrinsic of TIR, because it is one instruction and no pass should take it apart.
-_MULTIPLY_HIGH = "tirx.kp_multiply_high"
-_TYPES = {8: "int8", 16: "int16"}
+_TYPES = {8: "int8", 16: "int16", 32: "int32"}
 
 
 def quantize(x: relax.Expr, scale: float, bits: int) -> relax.Call:
@@ -30,7 +35,7 @@ def quantize(x: relax.Expr, scale: float, bits: int) -> relax.Call:
 
 
 def requantize(x: relax.Expr, multiplier: Multiplier, bits: int) -> relax.Call:
-    """int32 times ``multiplier``, rounded and saturated to ``bits`` (8 or 16)."""
+    """int32 times ``multiplier``, rounded, and saturated to ``bits`` where these are 8 or 16."""
     factor = relax.const(multiplier.factor, "int32")
     return _call("kp.requantize", [x, factor], left=multiplier.left, dtype=_TYPES[bits])
 
@@ -51,18 +56,19 @@ def _interpolate(x: relax.Expr, form: fixedpoint.Interpolation) -> relax.Call:
     return _call("kp.interpolate", [x, table], **attributes, dtype="int16")
 
 
-def legalizations() -> dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]]:
+def legalizations() -> dict[str, Legalize]:
     """For ``relax.transform.LegalizeOps``: the operators as loops."""
     return {
         "kp.quantize": _legal(_quantize),
         "kp.requantize": _legal(_requantize),
         "kp.interpolate": _legal(_table),
+        integer_matmul.OP_NAME: integer_matmul.legalize,
     }
 
 
 def _quantize(attrs: Any, x: te.Tensor) -> te.Tensor:
     dtype = str(attrs["dtype"])
-    low, high = (tirx.const(float(end), "float32") for end in fixedpoint.limits(_bits(dtype)))
+    low, high = (tirx.const(float(end), "float32") for end in fixedpoint.limits(bits_of(dtype)))
     inverse = tirx.const(1 / float(attrs["scale"]), "float32")
 
     def element(*index: tirx.Var) -> tirx.Expr:
@@ -79,11 +85,7 @@ def _requantize(attrs: Any, x: te.Tensor, factor: te.Tensor | tirx.Expr) -> te.T
     dtype, left = str(attrs["dtype"]), int(attrs["left"])
 
     def element(*index: tirx.Var) -> tirx.Expr:
-        value = x(*index)
-        if left:  # a product, because shifting a negative number to the left is undefined in C
-            value = _saturated(value, 32 - left) * tirx.const(1 << left, "int32")
-        scaled = _multiply_high(value, _broadcast(factor, index))
-        return _saturated(scaled, _bits(dtype)).astype(dtype)
+        return requantized(x(*index), broadcast(factor, index), left, dtype)
 
     return te.compute(x.shape, element, name="requantize")
 
@@ -102,36 +104,9 @@ def _table(attrs: Any, x: te.Tensor, table: te.Tensor) -> te.Tensor:
     return te.compute(x.shape, element, name="interpolate")
 
 
-def _multiply_high(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
-    return tirx.call_intrin("int32", _MULTIPLY_HIGH, a, b)
-
-
-def _multiply_high_in_64_bits(call: tirx.Expr) -> tirx.Expr:
-    a, b = (arg.astype("int64") for arg in call.args)
-    return ((a * b + tirx.const(1 << 31, "int64")) >> tirx.const(32, "int64")).astype("int32")
-
-
-def _saturated(x: tirx.Expr, bits: int) -> tirx.Expr:
-    low, high = (tirx.const(end, "int32") for end in fixedpoint.limits(bits))
-    return tirx.max(tirx.min(x, high), low)
-
-
-def _broadcast(factor: te.Tensor | tirx.Expr, index: tuple[tirx.Var, ...]) -> tirx.Expr:
-    if not isinstance(factor, te.Tensor):
-        return factor
-    axes = index[len(index) - len(factor.shape) :]
-    return factor(*(0 if size == 1 else i for i, size in zip(axes, factor.shape, strict=True)))
-
-
-def _bits(dtype: str) -> int:
-    return int(dtype.removeprefix("int"))
-
-
-def _legal(
-    function: Callable[..., te.Tensor],
-) -> Callable[[relax.BlockBuilder, relax.Call], relax.Expr]:
+def _legal(function: Callable[..., te.Tensor]) -> Legalize:
     def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-        args = [_immediate(arg) for arg in call.args]
+        args = [immediate(arg) for arg in call.args]
         return builder.call_te(
             lambda *tensors: function(call.attrs, *tensors),
             *args,
@@ -139,13 +114,6 @@ def _legal(
         )
 
     return legalize
-
-
-def _immediate(arg: relax.Expr) -> relax.Expr | tirx.Expr:
-    """A constant without axes as a number in the code."""
-    if isinstance(arg, GenericConst) and not len(arg.ty.shape):
-        return tirx.const(arg.value.numpy().item(), str(arg.ty.dtype.dtype))
-    return arg
 
 
 def _call(name: str, args: list[relax.Expr], **attributes: Any) -> relax.Call:
@@ -159,7 +127,3 @@ def _infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TensorT
 register("kp.quantize", "Floats to integers of a scale.", _infer_type)
 register("kp.requantize", "Sums to integers of another scale.", _infer_type)
 register("kp.interpolate", "A function from a table, linear between its entries.", _infer_type)
-
-tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TCallEffectKind", tirx.expr.CallEffectKind.Pure.value)
-tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TScriptPrinterName", "kp_multiply_high")
-tirx.register_intrin_lowering(_MULTIPLY_HIGH, target="default", f=_multiply_high_in_64_bits)
