@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy as np
 
+PACKING = "kp.packing"  # attribute of a kernel: JSON, the packing of an operand by its index
+
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a compiled model; ``name`` is the field of the C struct."""
+    """An input or output of a compiled model; ``name`` is the field of the C struct.
+
+    Integers stand for themselves times ``scale``; it is None for what is no quantized tensor.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    scale: float | None = None
 
     @property
     def nbytes(self) -> int:
@@ -85,6 +91,70 @@ class OutputError:
     name: str
     largest: float
     relative: float
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """A tensor of a quantized model on the calibration inputs.
+
+    Values between ``low`` and ``high`` are stored as ``bits`` that stand for themselves times
+    ``scale``; ``saturated`` is the share of them that no such integer stands for, ``harmless``
+    where sigmoid and tanh alone read them, which are flat there. ``snr_db`` compares it with the
+    float model, in decibels; ``drift``, of a state, is its relative error after each time step.
+    """
+
+    name: str
+    low: float
+    high: float
+    scale: float
+    bits: int
+    saturated: float
+    harmless: bool
+    snr_db: float
+    drift: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """How a model was quantized, to ``format``, and what that changes.
+
+    ``calibration`` says what the inputs were, ``accuracies`` are those of the float and of the
+    quantized model where there are labels.
+    """
+
+    format: str
+    calibration: str
+    records: int
+    tensors: tuple[QuantizedTensor, ...]
+    accuracies: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The order in which a kernel reads a constant.
+
+    The array is broadcast to ``shape``, padded with ``pad`` zeros at the end of every axis,
+    taken apart into ``parts`` axes, and these are put into the order ``order``, outermost first.
+    """
+
+    shape: tuple[int, ...]
+    pad: tuple[int, ...]
+    parts: tuple[int, ...]
+    order: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.parts)
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """The packed array: one axis, the dtype of ``array``."""
+        whole = np.pad(np.broadcast_to(array, self.shape), [(0, count) for count in self.pad])
+        return whole.reshape(self.parts).transpose(self.order).ravel()
+
+    @staticmethod
+    def from_dict(entry: Mapping[str, Any]) -> Packing:
+        """The packing that ``dataclasses.asdict`` and JSON made ``entry`` of."""
+        return Packing(**{name: tuple(sizes) for name, sizes in entry.items()})
 
 
 @dataclass(frozen=True)

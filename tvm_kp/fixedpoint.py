@@ -178,7 +178,7 @@ def tanh(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
     Linear between the entries of the table; at most 1.2e-4 off where x has 12 bits and the result
     15. ``x`` must be inside of the table: with fewer than 12 bits saturate it before.
     """
-    return _interpolate(x, tanh_interpolation(fraction, result_fraction))
+    return interpolate(x, tanh_interpolation(fraction, result_fraction))
 
 
 def sigmoid(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
@@ -187,11 +187,12 @@ def sigmoid(x: ArrayLike, fraction: int, result_fraction: int = 15) -> Ints32:
     Linear between the entries of the table of tanh, which covers [-16, 16) here; at most 7e-5 off
     where x has 11 bits and the result 15.
     """
-    return _interpolate(x, sigmoid_interpolation(fraction, result_fraction))
+    return interpolate(x, sigmoid_interpolation(fraction, result_fraction))
 
 
-def _interpolate(x: ArrayLike, form: Interpolation) -> Ints32:
-    """Two neighboring entries, weighted by where x lies between them: SMUAD."""
+def interpolate(x: ArrayLike, form: Interpolation) -> Ints32:
+    """From the table of tanh: two neighboring entries, weighted by where int16 x lies between
+    them. SMLAD."""
     x = np.asarray(x, np.int32)
     width = 1 << form.between
     index, rest = (x >> form.between) + TABLE_INTERVALS // 2, x & (width - 1)

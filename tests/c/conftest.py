@@ -23,6 +23,10 @@ COMPILERS = {
         *("arm-none-eabi-gcc", *STRICT, "-mcpu=cortex-m4", "-mthumb"),
         *("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
     ),
+    "mps3-an547": (
+        *("arm-none-eabi-gcc", *STRICT, "-mcpu=cortex-m55", "-mthumb"),
+        *("-mfloat-abi=hard", "-mfpu=auto"),
+    ),
 }
 Shape = tuple[int, ...]
 Step = Callable[[Callable[[relax.Expr], relax.Var], list, list], list]

@@ -22,6 +22,7 @@ F, G = tirx.Var("f", "float32"), tirx.Var("g", "float32")
 P, Q = tirx.Var("p", "bool"), tirx.Var("q", "bool")
 D = tirx.Var("d", "float64")
 BUFFER = tirx.decl_buffer((8,), "float32", "x")
+TABLE = tirx.decl_buffer((513,), "int16", "table")
 NAMES = {var: var.name for var in (K, J, F, G, P, Q, D, BUFFER)}
 HALF = tirx.const(0.5, "float32")
 
@@ -29,10 +30,22 @@ HALF = tirx.const(0.5, "float32")
 def printer() -> Expressions:
     ranges = Analyzer()
     ranges.bind(J, Range(0, 100))
-    return Expressions(NAMES, ranges)
+    return Expressions(NAMES, ranges, {TABLE: "table_middle"})
+
+
+def interpolated(x: tirx.Expr) -> tirx.Expr:
+    entries = (tirx.BufferLoad(TABLE, [(x >> 7) + k]) for k in (256, 257))
+    return tirx.call_intrin("int32", "tirx.kp_interpolate", *entries, x, 7, 64, 7)
 
 
 TEXTS = [
+    (tirx.max(tirx.min(K * J, 127), -128), "kp_saturate8(i * j)"),
+    (tirx.max(tirx.min(K, 2**30 - 1), -(2**30)), "kp_saturate31(i)"),
+    (
+        tirx.max(tirx.min(K, 127), -127),
+        "((i > 127 ? 127 : i) < (-127) ? (-127) : (i > 127 ? 127 : i))",
+    ),
+    (interpolated(K + 1), "kp_interpolate(table_middle, i + 1, 7, 64, 7)"),
     (K, "i"),
     (tirx.const(7, "int32"), "7"),
     (tirx.const(-7, "int32"), "(-7)"),

@@ -13,7 +13,8 @@ import pytest
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_kp.c.functions import FunctionPrinter, written_buffers
+from tvm_kp.c.buffers import written_buffers
+from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.support import helpers
 from tvm_kp.errors import ModelError
 from tvm_kp.kernel.hoist import hoist_allocations

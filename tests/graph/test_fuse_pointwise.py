@@ -7,8 +7,10 @@ import pytest
 import tvm
 from tvm import relax
 
-from tvm_kp.graph import scan
+from tvm_kp.fixedpoint import Multiplier
+from tvm_kp.graph import integer_operators, scan
 from tvm_kp.graph.fuse_pointwise import FusePointwise
+from tvm_kp.graph.integer_operators import legalizations
 from tvm_kp.graph.join_matmuls import JoinMatmuls
 from tvm_kp.graph.rewrite import bindings, name_of
 
@@ -60,12 +62,37 @@ def biased(e, x, h):
     return [e(op.tanh(e(op.add(e(op.add(e(op.matmul(x, W)), ROW)), h))))]
 
 
+def integers(e, x, h):
+    """Ends in a float again, as the state of ``scanning`` is one."""
+    left, right = (e(integer_operators.quantize(value, 2.0**-13, 16)) for value in (x, h))
+    gate = e(op.astype(e(integer_operators.sigmoid(left, 13)), "int32"))
+    other = e(op.astype(e(integer_operators.tanh(right, 13)), "int32"))
+    product = e(op.multiply(gate, other))
+    half = e(integer_operators.requantize(product, Multiplier.of(2.0**-17), 16))
+    return [e(op.astype(half, "float32"))]
+
+
+def integer_product(e, x, h):
+    """A sum that is requantized as it is stored, and one that the cell requantizes itself."""
+    vector = e(integer_operators.quantize(e(op.add(x, h)), 2.0**-6, 8))
+    weights = relax.const((W.value.numpy() * 100).astype("int8"))
+    total = e(op.matmul(vector, weights, out_dtype="int32"))
+    total = e(op.add(total, relax.const(np.arange(4, dtype="int32"))))
+    gate = e(integer_operators.requantize(total, Multiplier.of([0.5, 0.25, 0.75, 1]), 16))
+    squared = e(op.multiply(total, e(op.astype(e(integer_operators.tanh(gate, 12)), "int32"))))
+    small = e(integer_operators.requantize(squared, Multiplier.of([2.0**-20] * 4), 8))
+    return [e(op.astype(small, "float32"))]
+
+
+def primitives(mod):
+    return [f for _, f in mod.functions_items() if (f.attrs or {}).get("Primitive")]
+
+
 def cells(mod):
     """The operators of every function that was made, sorted."""
-    primitive = [f for _, f in mod.functions_items() if (f.attrs or {}).get("Primitive")]
     return sorted(
         sorted(name_of(b.value).removeprefix("relax.") for b in bindings(f) if name_of(b.value))
-        for f in primitive
+        for f in primitives(mod)
     )
 
 
@@ -76,8 +103,8 @@ def cells(mod):
         (lstm_like, 1, [["add", "add", "multiply", "sigmoid", "tanh", "tanh"]]),
         (gru_like, 1, [["add", "add", "multiply", "tanh"], ["add", "multiply", "sigmoid"]]),
         (broadcasting, 1, [["add", "exp", "multiply", "negative", "tanh"]]),
-        # x + h comes before what waits for the scale.
-        (broadcasting, 3, [["exp", "negative"], ["multiply", "tanh"]]),
+        # x + h waits for the scale, which has another shape.
+        (broadcasting, 3, [["add", "multiply", "tanh"], ["exp", "negative"]]),
         (biased, 1, [["add", "tanh"]]),
     ],
 )
@@ -87,6 +114,40 @@ def test_one_loop_for_what_is_between_products(assert_kept, body, batch, expecte
     relax.analysis.well_formed(after)
     assert cells(after) == expected
     assert_kept(before, after)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            integers,
+            [
+                ["astype"] * 3
+                + ["kp.interpolate"] * 2
+                + ["kp.quantize"] * 2
+                + ["kp.requantize", "multiply"]
+            ],
+        ),
+        (
+            integer_product,
+            [
+                ["add", "kp.quantize"],
+                ["astype"] * 2 + ["kp.interpolate", "kp.requantize", "multiply"],
+            ],
+        ),
+    ],
+)
+def test_operators_on_integers(assert_kept, body, expected):
+    before = scanning(body)
+    after = FusePointwise()(before)
+    assert cells(after) == expected
+    legal = relax.transform.LegalizeOps(legalizations())
+    assert_kept(legal(before), legal(after))
+
+
+def test_functions_that_are_interpolated_share_their_table():
+    (cell,) = primitives(FusePointwise()(scanning(integers)))
+    assert [tuple(map(int, p.ty.shape)) for p in cell.params] == [(1, 4), (1, 4), (513,)]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,10 @@ def operators(random):
                 for m in (scalar, rows)
             ],
         ]  # fmt: skip
+        result.append(
+            (1, lambda x, m=scalar: ops.requantize(x, m, 32),
+             lambda x, m=scalar: fixedpoint.requantize(x, m, 32), 32)
+        )  # fmt: skip
     for name, fractions in (("tanh", range(12, 16)), ("sigmoid", range(11, 15))):
         fraction = int(random.choice(fractions))
         to = int(random.integers(8, 16))
@@ -91,3 +95,19 @@ def test_the_c_computes_what_numpy_says(case, target, model_of):
     result = tvm_kp.run(model, target, dict(zip(("floats", "wide", "narrow"), arrays, strict=True)))
     for found, values in zip(result.outputs.values(), expected, strict=True):
         np.testing.assert_array_equal(found[0], values, strict=True)
+
+
+@pytest.mark.parametrize("target", ["host", "mps2-an386", "mps3-an547", "mps2-an385"])
+def test_every_int16_is_inside_of_the_table(target, model_of):
+    x = np.arange(-(2**15), 2**15, dtype="int16")[None]
+    param = relax.Var("x", relax.TensorType(x.shape, "int16"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [param]):
+        with builder.dataflow():
+            both = [builder.emit(ops.tanh(param, 12)), builder.emit(ops.sigmoid(param, 11))]
+            output = builder.emit_output(relax.Tuple(both))
+        builder.emit_func_output(output)
+    result = tvm_kp.run(model_of(builder.get(), target), target, {"x": x[None]})
+    expected = [fixedpoint.tanh(x, 12), fixedpoint.sigmoid(x, 11)]
+    for found, values in zip(result.outputs.values(), expected, strict=True):
+        np.testing.assert_array_equal(found[0], values.astype("int16"), strict=True)

@@ -67,3 +67,28 @@ def test_a_tail_is_a_loop_of_its_own() -> None:
     sch.annotate(outer, "pragma_loop_partition_hint", 1)
     text = lowered(sch.mod["main"]).script()
     assert "if " not in text and "T.likely" not in text
+
+
+@T.prim_func(private=True, s_tir=True)
+def twice(x: T.Buffer((10,), "int32"), y: T.Buffer((10,), "int32")):
+    t = T.sblock_alloc_buffer((10,), "int32")
+    for i in range(10):
+        with T.sblock("t"):
+            vi = T.axis.spatial(10, i)
+            t[vi] = x[vi] + 1
+    for i in range(10):
+        with T.sblock("y"):
+            vi = T.axis.spatial(10, i)
+            y[vi] = t[vi] + 1
+
+
+def test_vectors_and_their_tail_are_loops_and_nothing_else_is() -> None:
+    sch = s_tir.Schedule(twice)
+    first, second = (sch.get_loops(sch.get_sblock(name))[0] for name in "ty")
+    outer, inner = sch.split(sch.merge(first, second), [None, 4])
+    sch.vectorize(inner)
+    for loop in (outer, inner):
+        sch.annotate(loop, "pragma_loop_partition_hint", 1)
+    found = loops(lowered(sch.mod["main"]))
+    assert sorted(int(loop.extent) for loop in found) == [2, 2, 4]
+    assert "if " not in lowered(sch.mod["main"]).script()

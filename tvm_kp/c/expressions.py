@@ -91,12 +91,16 @@ _ASSOCIATIVE = (tirx.Add, tirx.Mul, tirx.And, tirx.Or)
 class Expressions:
     """Prints expressions; ``names`` maps variables and buffers to C identifiers.
 
+    ``middles`` maps tables to pointers to where they are 0.
     ``helpers`` collects the helpers and ``libm`` the libm functions that were called; buffers
     in ``scalars`` are variables, not arrays.
     """
 
-    def __init__(self, names: Mapping[Var, str], ranges: Analyzer) -> None:
+    def __init__(
+        self, names: Mapping[Var, str], ranges: Analyzer, middles: Mapping[Var, str]
+    ) -> None:
         self.names = names
+        self.middles = middles
         self.helpers: set[str] = set()
         self.libm: set[str] = set()
         self.scalars: set[Var] = set()
@@ -147,6 +151,9 @@ class Expressions:
     @text.register(tirx.Max)
     @text.register(tirx.Min)
     def _(self, expr: tirx.Max | tirx.Min) -> str:
+        bits = saturated_bits(expr)
+        if bits is not None:
+            return self._helper(f"kp_saturate{bits}", self.text(expr.a.a))
         # The comparison that PyTorch makes for relu and max pooling: a NaN in a goes through.
         a, b = self.text(expr.a), self.text(expr.b)
         return f"({a} {'<' if isinstance(expr, tirx.Max) else '>'} {b} ? {b} : {a})"
@@ -176,11 +183,23 @@ class Expressions:
             return self._extern(expr)
         if name == "kp_multiply_high":
             return self._helper(name, *(self.text(arg) for arg in expr.args))
+        if name == "kp_interpolate":
+            # The helper finds both entries by itself.
+            entry, _, *numbers = expr.args
+            return self._helper(name, self.middles[entry.source], *map(self.text, numbers))
         if name == "rsqrt":
             return f"(1.0f / {self._math('sqrtf', self.text(expr.args[0]))})"
         if name in _MATH and str(expr.ty.dtype) == "float32":
             return self._math(_MATH[name], *(self.text(arg) for arg in expr.args))
         raise ModelError(f"the intrinsic {name} on {expr.ty.dtype} cannot be written in C")
+
+    def c_type(self, dtype: str) -> str:
+        """The type of a variable."""
+        return C_TYPES[dtype]
+
+    def store(self, buffer: Var, index: Expr, value: Expr) -> str:
+        """An assignment to one element of a buffer."""
+        return f"{self.element(buffer, index)} = {self.text(value)}"
 
     def element(self, buffer: Var, index: Expr) -> str:
         """One element of a buffer."""
@@ -233,3 +252,15 @@ def float_literal(value: float, dtype: str = "float32") -> str:
     text = str(np.dtype(dtype).type(value))
     text = text if any(mark in text for mark in ".e") else f"{text}.0"
     return f"{text}f" if dtype == "float32" else text
+
+
+def saturated_bits(expr: Expr) -> int | None:
+    """n where ``expr`` saturates int32 to n bits: ``max(min(x, 2**(n-1) - 1), -2**(n-1))``."""
+    if not isinstance(expr, tirx.Max) or not isinstance(expr.a, tirx.Min):
+        return None
+    low, high = expr.b, expr.a.b
+    if not isinstance(low, IntImm) or not isinstance(high, IntImm):
+        return None
+    bits = int(high.value).bit_length() + 1
+    found = (int(low.value), int(high.value)) == (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return bits if found and str(expr.ty.dtype) == "int32" else None

@@ -8,14 +8,19 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import singledispatchmethod
 
 import tvm
-import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, TensorLoad, Var
+from tvm.ir import Call, Var
 from tvm.sym import Analyzer
 
+from tvm_kp.c.buffers import pointed, tables, used_buffers, written_buffers
 from tvm_kp.c.expressions import C_TYPES, Expressions
 from tvm_kp.c.names import c_name
+from tvm_kp.c.vectors import LANES, Vectors
 from tvm_kp.errors import ModelError
+from tvm_kp.fixedpoint import TABLE_INTERVALS
+
+# What is left of a loop over vectors, fewer elements than one has, is an ordinary loop.
+_LOOPS = (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED)
 
 
 class FunctionPrinter:
@@ -25,11 +30,17 @@ class FunctionPrinter:
         self._function = function
         self._names: dict[Var, str] = {}
         self._taken: set[str] = set()
+        self._middles: dict[Var, str] = {}
         for param in function.params:
             self._name(param, (names or {}).get(param))
-        self._used = _used_buffers(function)
+        self._used = used_buffers(function)
         self._ranges = Analyzer()
-        self._expressions = Expressions(self._names, self._ranges)
+        self._expressions: Expressions | Vectors = Expressions(
+            self._names, self._ranges, self._middles
+        )
+        self._tables = tables(function)
+        for table in self._tables:
+            self._middles[table] = self._unique(f"{self._names[table]}_middle")
 
     @property
     def helpers(self) -> set[str]:
@@ -49,8 +60,16 @@ class FunctionPrinter:
         )
 
     def body(self) -> list[str]:
-        """The lines of the function's body."""
-        return list(self.lines(self._function.body, "  "))
+        """The lines of the function's body.
+
+        Where tables are read from is computed first: in a loop GCC would add it at every access.
+        """
+        middles = [
+            f"  const int16_t *const {self._middles[table]} = "
+            f"{self._names[table]} + {TABLE_INTERVALS // 2};"
+            for table in self._tables
+        ]
+        return [*middles, *self.lines(self._function.body, "  ")]
 
     @singledispatchmethod
     def lines(self, stmt: tirx.Stmt, indent: str) -> Iterator[str]:
@@ -64,7 +83,10 @@ class FunctionPrinter:
 
     @lines.register
     def _(self, stmt: tirx.For, indent: str) -> Iterator[str]:
-        if stmt.kind not in (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED):
+        if stmt.kind == tirx.ForKind.VECTORIZED and int(stmt.extent) == LANES:
+            yield from self._vector_lines(stmt, indent)
+            return
+        if stmt.kind not in _LOOPS:
             raise ModelError(f"a loop of kind {stmt.kind} cannot be written in C")
         self._ranges.bind(stmt.loop_var, tvm.ir.Range.from_min_extent(stmt.min, stmt.extent))
         name = self._name(stmt.loop_var)
@@ -84,8 +106,7 @@ class FunctionPrinter:
 
     @lines.register
     def _(self, stmt: tirx.BufferStore, indent: str) -> Iterator[str]:
-        target = self._expressions.element(stmt.buffer, stmt.indices[0])
-        yield f"{indent}{target} = {self._expressions.text(stmt.value)};"
+        yield f"{indent}{self._expressions.store(stmt.buffer, stmt.indices[0], stmt.value)};"
 
     @lines.register
     def _(self, stmt: tirx.AllocBuffer, indent: str) -> Iterator[str]:
@@ -96,12 +117,15 @@ class FunctionPrinter:
         if size == 1:
             self._expressions.scalars.add(stmt.buffer)
         extent = "" if size == 1 else f"[{size}]"
-        yield f"{indent}{C_TYPES[str(stmt.buffer.dtype)]} {name}{extent};"
+        yield f"{indent}{self._expressions.c_type(str(stmt.buffer.dtype))} {name}{extent};"
 
     @lines.register
     def _(self, stmt: tirx.DeclBuffer, _indent: str) -> Iterator[str]:
         # Another shape of memory that has a name already.
-        self._names[stmt.buffer] = self._names[_pointed(stmt.data)]
+        origin = pointed(stmt.data)
+        self._names[stmt.buffer] = self._names[origin]
+        if origin in self._middles:
+            self._middles[stmt.buffer] = self._middles[origin]
         yield from ()
 
     @lines.register
@@ -119,6 +143,13 @@ class FunctionPrinter:
         if isinstance(stmt.value, Call):
             yield f"{indent}{self._expressions.text(stmt.value)};"
 
+    def _vector_lines(self, loop: tirx.For, indent: str) -> Iterator[str]:
+        scalar = self._expressions
+        assert isinstance(scalar, Expressions)
+        self._expressions = Vectors(scalar, loop.loop_var)
+        yield from self.lines(loop.body, indent)
+        self._expressions = scalar
+
     def _end(self, stmt: tirx.For) -> tvm.ir.Expr:
         return self._ranges.simplify(stmt.min + stmt.extent)
 
@@ -132,51 +163,13 @@ class FunctionPrinter:
 
     def _name(self, var: Var, wanted: str | None = None) -> str:
         """A C identifier for ``var`` that no other variable of the function has."""
-        base = wanted or c_name(self._readable(var.name))
+        self._names[var] = self._unique(wanted or c_name(self._readable(var.name)))
+        return self._names[var]
+
+    def _unique(self, base: str) -> str:
         name, count = base, 0
         while name in self._taken:
             count += 1
             name = f"{base}_{count}"
         self._taken.add(name)
-        self._names[var] = name
         return name
-
-
-def written_buffers(function: tirx.PrimFunc) -> set[Var]:
-    """The parameters that ``function`` writes to."""
-    origin: dict[Var, Var] = {param: param for param in function.params}
-    written: set[Var] = set()
-
-    def write(buffer: Var) -> None:
-        if buffer in origin:
-            written.add(origin[buffer])
-
-    def declare(stmt: tirx.DeclBuffer) -> None:
-        origin[stmt.buffer] = origin[_pointed(stmt.data)]
-
-    def call(expr: Call) -> None:
-        if expr.op.name == "tirx.call_extern" and expr.args[0].value.startswith("kp_store"):
-            write(expr.args[1].args[0].source)
-
-    tvm_ffi.structural_walk(function.body, (tirx.DeclBuffer, declare), order="pre")
-    tvm_ffi.structural_walk(
-        function.body,
-        ((tirx.BufferStore, lambda stmt: write(stmt.buffer)), (Call, call)),
-    )
-    return written
-
-
-def _used_buffers(function: tirx.PrimFunc) -> set[Var]:
-    used: set[Var] = set()
-    tvm_ffi.structural_walk(
-        function.body,
-        (
-            (tirx.BufferStore, lambda stmt: used.add(stmt.buffer)),
-            (TensorLoad, lambda load: used.add(load.source)),
-        ),
-    )
-    return used
-
-
-def _pointed(data: tvm.ir.Expr) -> Var:
-    return data.args[0] if isinstance(data, Call) else data

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tvm_kp.c.emission import Emission, elements, entry_prototype, state_pointer
-from tvm_kp.c.expressions import C_TYPES
+from tvm_kp.c.expressions import C_TYPES, float_literal
 from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer
 
 
-def emit_header(emission: Emission) -> str:
-    """``tvmgen_<mod>.h``, for C99 and C++."""
+def emit_header(emission: Emission, scales: Mapping[str, float | None]) -> str:
+    """``tvmgen_<mod>.h``, for C99 and C++; ``scales`` are those of tensors of integers."""
     guard = c_name(f"TVMGEN_{emission.name}_H_").upper()
     lines = [f"/* {emission.title} */", f"#ifndef {guard}\n#define {guard}\n"]
     lines += ["#include <stdint.h>\n", '#ifdef __cplusplus\nextern "C" {\n#endif\n']
@@ -17,6 +19,9 @@ def emit_header(emission: Emission) -> str:
     for buffer in (*program.inputs, *program.outputs):
         macro = emission.macro(f"{buffer.name}_size")
         lines += [f"/*! \\brief {_describe(buffer)}, bytes. */", f"#define {macro} {buffer.nbytes}"]
+        if (scale := scales.get(buffer.name)) is not None:
+            lines += [f"/*! \\brief What an integer of {buffer.name} is multiplied by. */"]
+            lines += [f"#define {emission.macro(f'{buffer.name}_scale')} {float_literal(scale)}"]
     lines += ["/*! \\brief Working memory, bytes; it is allocated by the model itself. */"]
     lines += [f"#define {emission.macro('workspace_size')} {emission.workspace_bytes}"]
     lines += ["/*! \\brief Number of operators that a profile build reports. */"]

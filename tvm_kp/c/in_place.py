@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import tvm
@@ -15,11 +16,20 @@ VIEWS = ("relax.reshape", "relax.concat", "relax.split", "relax.strided_slice")
 def may_overwrite(function: tirx.PrimFunc, source: int, target: int) -> bool:
     """Whether parameter ``target`` may be the memory of parameter ``source``.
 
-    True if the lowered function is one loop nest whose only store to ``target`` comes after
-    every read of ``source`` in the same iteration, at the same index.
+    True if the lowered function is loop nests that store every element of ``target`` once, after
+    every read of ``source`` in the same iteration, at the same index: a loop, or one and its tail.
     """
-    names = {function.params[source]: "source", function.params[target]: "target"}
-    statements = _innermost(function.body, names)
+    params = function.params
+    names = {params[source]: "source", params[target]: "target"}
+    nests = _nests(function.body, names)
+    stored = sum(_iterations(nest) for nest in nests)
+    if len(nests) > 1 and stored != math.prod(int(size) for size in params[target].shape):
+        return False
+    return all(_stores_last(_innermost(nest, names), names) for nest in nests)
+
+
+def _stores_last(statements: list[tirx.Stmt] | None, names: dict[tvm.ir.Var, str]) -> bool:
+    """Whether the only store comes after every read, at the same index."""
     if statements is None:
         return False
     reads, stores = [], []
@@ -35,15 +45,32 @@ def may_overwrite(function: tirx.PrimFunc, source: int, target: int) -> bool:
     return all(read <= position and tvm_ffi.structural_equal(at, indices) for read, at in reads)
 
 
-def _innermost(stmt: tirx.Stmt, names: dict[tvm.ir.Var, str]) -> list[tirx.Stmt] | None:
-    """The statements of the innermost loop of a perfect loop nest; None if it is none."""
+def _nests(stmt: tirx.Stmt, names: dict[tvm.ir.Var, str]) -> list[tirx.Stmt]:
+    """The loop nests that follow each other; what is no loop is one for itself, together."""
+    parts = _parts(stmt, names)
+    loops = [part for part in parts if isinstance(part, tirx.For)]
+    rest = [part for part in parts if not isinstance(part, tirx.For)]
+    return [*loops, *([tirx.stmt_seq(*rest)] if rest else [])]
+
+
+def _iterations(stmt: tirx.Stmt) -> int:
+    return int(stmt.extent) * _iterations(stmt.body) if isinstance(stmt, tirx.For) else 1
+
+
+def _parts(stmt: tirx.Stmt, names: dict[tvm.ir.Var, str]) -> list[tirx.Stmt]:
+    """The statements without declarations, which give a buffer of ``names`` another one."""
     parts = list(stmt.seq) if isinstance(stmt, tirx.SeqStmt) else [stmt]
     for part in parts:
         if isinstance(part, tirx.DeclBuffer) and isinstance(part.data, tvm.ir.Call):
             role = names.get(part.data.args[0])
             if role is not None:
                 names[part.buffer] = role
-    parts = [p for p in parts if not isinstance(p, (tirx.DeclBuffer, tirx.AllocBuffer))]
+    return [p for p in parts if not isinstance(p, (tirx.DeclBuffer, tirx.AllocBuffer))]
+
+
+def _innermost(stmt: tirx.Stmt, names: dict[tvm.ir.Var, str]) -> list[tirx.Stmt] | None:
+    """The statements of the innermost loop of a perfect loop nest; None if it is none."""
+    parts = _parts(stmt, names)
     loops = [part for part in parts if isinstance(part, tirx.For)]
     if not loops:
         return parts

@@ -110,6 +110,7 @@ def _tensors(specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
             "dtype": spec.dtype,
             "shape": list(spec.shape),
             "position": position,
+            **({} if spec.scale is None else {"scale": spec.scale}),
         }
         for position, spec in enumerate(specs)
     }
@@ -150,4 +151,6 @@ def _model(members: dict[str, bytes]) -> Model:
 
 def _specs(tensors: dict[str, Any]) -> tuple[TensorSpec, ...]:
     ordered = sorted(tensors.items(), key=lambda item: item[1]["position"])
-    return tuple(TensorSpec(name, tuple(t["shape"]), t["dtype"]) for name, t in ordered)
+    return tuple(
+        TensorSpec(name, tuple(t["shape"]), t["dtype"], t.get("scale")) for name, t in ordered
+    )

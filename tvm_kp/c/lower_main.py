@@ -12,6 +12,7 @@ from tvm.ir import GenericConst
 
 from tvm_kp.c.in_place import VIEWS, may_overwrite, successors
 from tvm_kp.c.names import c_name
+from tvm_kp.c.packing import packed_operands
 from tvm_kp.c.program import Buffer, Call, Copy, Loop, Program, View, Zero
 from tvm_kp.c.views import extend_states, is_free, rows_of, shape_of, slice_view, split_view
 from tvm_kp.errors import ModelError
@@ -130,7 +131,7 @@ class _Lowering:
 
     def _call(self, expr: relax.Call, var: relax.Var, env: Mapping[relax.Var, Value]) -> Value:
         function = expr.args[0].name_hint
-        args = expr.args[1].fields
+        args = packed_operands(self._kernels[function], expr.args[1].fields)
         inputs = tuple(self._operand(arg, env, f"{function}_weights") for arg in args)
         types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
         outputs = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -30,12 +31,17 @@ def make_model(
     alignment: int,
     decisions: Sequence[Decision],
     initial: Sequence[np.ndarray] = (),
+    scales: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
 ) -> Model:
     """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``.
 
-    With ``initial``, what the states start as, it is the C of one step of a stream.
+    With ``initial``, what the states start as, it is the C of one step of a stream; ``scales``
+    are those of the inputs and outputs, None for floats.
     """
     program = lower_main(mod, kernels, initial)
+    inputs, outputs = _specs(program.inputs), _specs(program.outputs)
+    if scales is not None:
+        inputs, outputs = _scaled(inputs, scales[0]), _scaled(outputs, scales[1])
     used = lifetimes(program)
     planned = plan(list(used.values()), alignment)
     main = tir_main(program)
@@ -54,9 +60,9 @@ def make_model(
     return Model(
         name=name,
         target=target,
-        inputs=_specs(program.inputs),
-        outputs=_specs(program.outputs),
-        header=emit_header(emission),
+        inputs=inputs,
+        outputs=outputs,
+        header=emit_header(emission, {spec.name: spec.scale for spec in (*inputs, *outputs)}),
         sources=emit(emission),
         operators=tuple(
             Operator(emission.symbol(op), _scratch_bytes(op, program)) for op in emission.order
@@ -85,6 +91,12 @@ def _title(mod: tvm.IRModule, main: TirMain, target: str, workspace_bytes: int) 
 
 def _specs(buffers: Sequence[Buffer]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(b.name, b.shape, b.dtype) for b in buffers)
+
+
+def _scaled(
+    specs: tuple[TensorSpec, ...], scales: Sequence[float | None]
+) -> tuple[TensorSpec, ...]:
+    return tuple(replace(spec, scale=scale) for spec, scale in zip(specs, scales, strict=True))
 
 
 def _scratch_bytes(operator: str, program: Program) -> int:

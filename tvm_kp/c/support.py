@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tvm_kp.c import dot_helpers, integer_helpers, product_helpers, vector_helpers
+
 # tanh on [-7.9, 7.9] as x·P(x²)/Q(x²): the minimax coefficients, found by linear programming on
 # 6,000 Chebyshev nodes (error 1.3e-7). Beyond 7.9 the argument is clamped, 1 - tanh(7.9) =
 # 2.8e-7. With float32 rounding the largest error is 4.5e-7 absolute, half of it for sigmoid.
@@ -21,7 +23,7 @@ def helpers(used: Iterable[str]) -> str:
     """
     wanted: list[str] = []
     for name in sorted(used):
-        for needed in (*_NEEDS.get(name, ()), name):
+        for needed in (*_needed(name), name):
             if needed not in wanted:
                 wanted.append(needed)
     return "\n".join(_definition(name) for name in wanted)
@@ -29,10 +31,20 @@ def helpers(used: Iterable[str]) -> str:
 
 def is_helper(name: str) -> bool:
     """Whether ``helpers`` can define ``name``."""
+    if product_helpers.is_product(name) or dot_helpers.is_dots(name):
+        return True
     return name in _DEFINITIONS or name in _MOVES
 
 
+def _needed(name: str) -> tuple[str, ...]:
+    return (*_NEEDS.get(name, ()), *product_helpers.needs(name), *dot_helpers.needs(name))
+
+
 def _definition(name: str) -> str:
+    if product_helpers.is_product(name):
+        return product_helpers.definition(name)
+    if dot_helpers.is_dots(name):
+        return dot_helpers.definition(name)
     return _DEFINITIONS[name] if name in _DEFINITIONS else _move(name, _MOVES[name])
 
 
@@ -75,9 +87,11 @@ static inline __attribute__((always_inline)) void {name}(float *target, const fl
 
 _MOVES = {f"kp_{verb}{count}": count for verb in ("load", "store") for count in range(2, 9)}
 
-_NEEDS = {"kp_sigmoidf": ("kp_tanhf",)}
+_NEEDS = {"kp_sigmoidf": ("kp_tanhf",), **vector_helpers.NEEDS}
 
 _DEFINITIONS = {
+    **integer_helpers.HELPERS,
+    **vector_helpers.HELPERS,
     "kp_tanhf": f"""\
 // tanh(x), at most 5e-7 off, by a rational function; NaN stays NaN.
 static inline float kp_tanhf(float x) {{

@@ -12,12 +12,13 @@ from tvm_kp.graph import scan
 from tvm_kp.graph.rewrite import bindings, name_of, shape_of, substitute, variables
 
 _POINTWISE = {
-    *("relax.abs", "relax.add", "relax.clip", "relax.cos", "relax.divide", "relax.exp"),
-    *("relax.floor", "relax.log", "relax.maximum", "relax.minimum", "relax.multiply"),
-    *("relax.negative", "relax.power", "relax.rsqrt", "relax.sigmoid", "relax.sin", "relax.sqrt"),
-    *("relax.square", "relax.subtract", "relax.tanh", "relax.nn.gelu", "relax.nn.leakyrelu"),
-    *("relax.nn.relu", "relax.nn.silu"),
+    *("relax.abs", "relax.add", "relax.astype", "relax.clip", "relax.cos", "relax.divide"),
+    *("relax.exp", "relax.floor", "relax.log", "relax.maximum", "relax.minimum", "relax.multiply"),
+    *("relax.negative", "relax.power", "relax.right_shift", "relax.rsqrt", "relax.sigmoid"),
+    *("relax.sin", "relax.sqrt", "relax.square", "relax.subtract", "relax.tanh", "relax.nn.gelu"),
+    *("relax.nn.leakyrelu", "relax.nn.relu", "relax.nn.silu"),
 }
+_INTEGER = {"kp.interpolate", "kp.quantize", "kp.requantize"}
 
 
 @tvm.transform.module_pass(opt_level=0, name="FusePointwise")
@@ -117,29 +118,53 @@ def _groups(step: relax.Function) -> list[list[relax.VarBinding]]:
     A value's level counts the changes from point-wise to something else on the way to it, so
     a group (one level, one shape) never depends on itself through something outside.
     """
-    level: dict[relax.Var, int] = dict.fromkeys(step.params, 0)
-    shape: dict[relax.Var, tuple[int, ...]] = {}
+    level, shape = _levels(step)
     singles: dict[int, list[list[relax.VarBinding]]] = {}
     groups: dict[tuple[int, tuple[int, ...]], list[relax.VarBinding]] = {}
-    products: set[relax.Var] = set()
     for binding in bindings(step):
-        operands = variables(binding.value)
-        pointwise = is_pointwise(binding.value, products)
-        own = tuple(shape_of(binding.var)) if pointwise else None
-        crossed = (level[v] + (v in shape and shape[v] != own) for v in operands)
-        level[binding.var] = here = max(crossed, default=0)
+        here, own = level[binding.var], shape.get(binding.var)
         if own is None:
             singles.setdefault(here, []).append([binding])
         else:
-            shape[binding.var] = own
             groups.setdefault((here, own), []).append(binding)
-        if name_of(binding.value) == "relax.matmul":
-            products.add(binding.var)
     ordered = []
     for here in range(max(level.values()) + 1):
         ordered += singles.get(here, [])
         ordered += [group for (at, _), group in groups.items() if at == here]
     return ordered
+
+
+def _levels(step: relax.Function) -> tuple[dict[relax.Var, int], dict[relax.Var, tuple[int, ...]]]:
+    """The level of every value, and the shape of what is point-wise.
+
+    What is computed early for later loops of its shape alone waits for the first of them.
+    """
+    level: dict[relax.Var, int] = dict.fromkeys(step.params, 0)
+    shape: dict[relax.Var, tuple[int, ...]] = {}
+    readers: dict[relax.Var, list[relax.Var | None]] = {}  # None for the step's result
+    products: set[relax.Var] = set()
+    sums: set[relax.Var] = set()  # products, with or without their bias
+    for binding in bindings(step):
+        operands = variables(binding.value)
+        pointwise = is_pointwise(binding.value, products) or _is_integer(binding.value, sums)
+        own = tuple(shape_of(binding.var)) if pointwise else None
+        crossed = (level[v] + (v in shape and shape[v] != own) for v in operands)
+        level[binding.var] = max(crossed, default=0)
+        if own is not None:
+            shape[binding.var] = own
+        if name_of(binding.value) == "relax.matmul":
+            products.add(binding.var)
+        if own is None and not products.isdisjoint([binding.var, *operands]):
+            sums.add(binding.var)
+        for operand in operands:
+            readers.setdefault(operand, []).append(binding.var)
+    for result in variables(step.body.body):
+        readers.setdefault(result, []).append(None)
+    for var in reversed(shape):
+        later = readers.get(var, [None])
+        if all(reader is not None and shape.get(reader) == shape[var] for reader in later):
+            level[var] = min(level[reader] for reader in later if reader is not None)
+    return level, shape
 
 
 def is_pointwise(value: relax.Expr, products: Container[relax.Expr]) -> bool:
@@ -148,3 +173,10 @@ def is_pointwise(value: relax.Expr, products: Container[relax.Expr]) -> bool:
         return False
     biased = name_of(value) == "relax.add" and any(arg in products for arg in value.args)
     return not (biased and any(isinstance(arg, GenericConst) for arg in value.args))
+
+
+def _is_integer(value: relax.Expr, sums: Container[relax.Expr]) -> bool:
+    """Whether ``value`` is a point-wise operator of ours, and not how one of ``sums`` is stored."""
+    if name_of(value) not in _INTEGER:
+        return False
+    return not (name_of(value) == "kp.requantize" and value.args[0] in sums)

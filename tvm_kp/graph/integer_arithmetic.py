@@ -12,13 +12,27 @@ from tvm_kp import fixedpoint
 
 Legalize = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
 
-# An intrinsic of TIR, because it is one instruction and no pass should take it apart.
+# Intrinsics of TIR, because they are one instruction or few, and no pass should take them apart.
 _MULTIPLY_HIGH = "tirx.kp_multiply_high"
+_INTERPOLATE = "tirx.kp_interpolate"
 
 
 def multiply_high(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
     """``fixedpoint.multiply_high`` of int32."""
     return tirx.call_intrin("int32", _MULTIPLY_HIGH, a, b)
+
+
+def interpolated(
+    table: te.Tensor, x: tirx.Expr, between: int, offset: int, shift: int
+) -> tirx.Expr:
+    """A function of int16 from ``fixedpoint.tanh_table``, as int32; ``x`` is int32.
+
+    ``fixedpoint.Interpolation`` says what the numbers are. The call has the two entries as its
+    first arguments: passes see what is read.
+    """
+    first = (x >> between) + fixedpoint.TABLE_INTERVALS // 2
+    numbers = (tirx.const(number, "int32") for number in (between, offset, shift))
+    return tirx.call_intrin("int32", _INTERPOLATE, table(first), table(first + 1), x, *numbers)
 
 
 def saturated(x: tirx.Expr, bits: int) -> tirx.Expr:
@@ -59,6 +73,18 @@ def _multiply_high_in_64_bits(call: tirx.Expr) -> tirx.Expr:
     return ((a * b + tirx.const(1 << 31, "int64")) >> tirx.const(32, "int64")).astype("int32")
 
 
-tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TCallEffectKind", tirx.expr.CallEffectKind.Pure.value)
-tvm.ir.register_op_attr(_MULTIPLY_HIGH, "TScriptPrinterName", "kp_multiply_high")
-tirx.register_intrin_lowering(_MULTIPLY_HIGH, target="default", f=_multiply_high_in_64_bits)
+def _interpolate_by_products(call: tirx.Expr) -> tirx.Expr:
+    first, second, x, between, offset, shift = call.args
+    left, right = first.astype("int32"), second.astype("int32")
+    width = 1 << int(between)
+    rest = x & (width - 1)
+    return (left * (width - rest) + right * rest + offset) >> shift
+
+
+for _name, _lowering in (
+    (_MULTIPLY_HIGH, _multiply_high_in_64_bits),
+    (_INTERPOLATE, _interpolate_by_products),
+):
+    tvm.ir.register_op_attr(_name, "TCallEffectKind", tirx.expr.CallEffectKind.Pure.value)
+    tvm.ir.register_op_attr(_name, "TScriptPrinterName", _name.removeprefix("tirx."))
+    tirx.register_intrin_lowering(_name, target="default", f=_lowering)

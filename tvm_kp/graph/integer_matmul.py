@@ -42,7 +42,7 @@ def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     operands: list[te.Tensor | tirx.Expr] = []
     for name, arg in zip(("a", "b", "factor", "bias"), call.args, strict=False):
         number = immediate(arg)
-        inline = isinstance(number, tirx.IntImm)
+        inline = name == "factor" and isinstance(number, tirx.IntImm)
         operands.append(
             number if inline else te.placeholder(shape_of(arg), str(arg.ty.dtype.dtype), name)
         )

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import tvm
@@ -22,6 +23,7 @@ from tvm_kp.graph.integer_arithmetic import (
     bits_of,
     broadcast,
     immediate,
+    interpolated,
     requantized,
 )
 from tvm_kp.graph.register import register
@@ -51,9 +53,14 @@ def sigmoid(x: relax.Expr, fraction: int, result_fraction: int = 15) -> relax.Ca
 
 
 def _interpolate(x: relax.Expr, form: fixedpoint.Interpolation) -> relax.Call:
-    table = relax.const(fixedpoint.tanh_table())
     attributes = {"between": form.between, "offset": form.offset, "shift": form.shift}
-    return _call("kp.interpolate", [x, table], **attributes, dtype="int16")
+    return _call("kp.interpolate", [x, _tanh_table()], **attributes, dtype="int16")
+
+
+@cache
+def _tanh_table() -> relax.Constant:
+    """One tensor for all, so that a function that reads it twice has it once as an argument."""
+    return relax.const(fixedpoint.tanh_table())
 
 
 def legalizations() -> dict[str, Legalize]:
@@ -95,11 +102,7 @@ def _table(attrs: Any, x: te.Tensor, table: te.Tensor) -> te.Tensor:
 
     def element(*index: tirx.Var) -> tirx.Expr:
         value = x(*index).astype("int32")
-        first = (value >> between) + fixedpoint.TABLE_INTERVALS // 2
-        rest = value & ((1 << between) - 1)
-        left, right = (table(first + k).astype("int32") for k in (0, 1))
-        total = left * ((1 << between) - rest) + right * rest
-        return ((total + offset) >> shift).astype("int16")
+        return interpolated(table, value, between, offset, shift).astype("int16")
 
     return te.compute(x.shape, element, name="interpolate")
 

@@ -39,6 +39,8 @@ def lower(mod: tvm.IRModule) -> tvm.IRModule:
                 tirx.transform.UnrollLoop(),
                 tirx.transform.StmtSimplify(),
                 tirx.transform.RemoveNoOp(),
+                tirx.transform.Apply(_without_empty_loops),
+                tirx.transform.RemoveNoOp(),
             ],
             name="kp.lower",
         )(mod)
@@ -57,3 +59,14 @@ def _narrow_indices(function: tirx.PrimFunc) -> tirx.PrimFunc:
         return function
     narrowed = tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": function}))
     return narrowed["main"]
+
+
+def _without_empty_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """No loops that only allocate: what ``LoopPartition`` leaves beside a tail."""
+
+    def removed(loop: tirx.For) -> tirx.Stmt:
+        stmts = loop.body.seq if isinstance(loop.body, tirx.SeqStmt) else [loop.body]
+        empty = all(isinstance(stmt, tirx.AllocBuffer) for stmt in stmts)
+        return tirx.Evaluate(0) if empty else loop
+
+    return function.with_body(tvm_ffi.structural_map(function.body, (tirx.For, removed)))

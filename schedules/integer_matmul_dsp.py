@@ -1,0 +1,21 @@
+"""Requantized products of integers on a Cortex-M with DSP instructions: SMLAD on tiles.
+
+Two products are one instruction, and the words of a tile come by load-multiples, in an order in
+which the weights are packed when the model is compiled.
+"""
+
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+
+from tvm_kp.kernel.integer_product import find_integer_product
+from tvm_kp.kernel.product_loops import product_loops
+
+ISA = {"dsp"}
+PRIORITY = 1
+
+
+def apply(sch: Schedule) -> Schedule | None:
+    function = sch.mod["main"]
+    product = find_integer_product(function)
+    return None if product is None else Schedule(product_loops(function, product))

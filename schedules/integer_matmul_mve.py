@@ -1,0 +1,22 @@
+"""Requantized products of integers on a Cortex-M with MVE: dot products, tile by tile.
+
+Eight products of int16 or sixteen of int8 are one instruction; the weights are packed for it when
+the model is compiled.
+"""
+
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+
+from tvm_kp.kernel.dot_loops import dot_loops
+from tvm_kp.kernel.integer_product import find_integer_product
+
+ISA = {"mve"}
+PRIORITY = 2
+
+
+def apply(sch: Schedule) -> Schedule | None:
+    function = sch.mod["main"]
+    product = find_integer_product(function)
+    loops = None if product is None else dot_loops(function, product)
+    return None if loops is None else Schedule(loops)

@@ -1,0 +1,147 @@
+"""A loop over four neighboring elements -> C of MVE intrinsics: an int32 for every element."""
+
+from __future__ import annotations
+
+from functools import singledispatchmethod
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir import Call, Expr, TensorLoad, Var
+from tvm.ir.prim.expr import BitwiseAnd, RShift
+from tvm.sym import Analyzer
+from tvm.tirx import IntImm
+
+from tvm_kp.c.expressions import Expressions, saturated_bits
+
+LANES = 4
+
+# With an operand that is the same for all elements it is a number in a register.
+_ARITHMETIC = {tirx.Add: "vaddq", tirx.Sub: "vsubq", tirx.Mul: "vmulq"}
+_OTHER = {tirx.Max: "vmaxq_s32", tirx.Min: "vminq_s32", BitwiseAnd: "vandq_s32"}
+_SIZES = {"int8": "b", "int16": "h", "int32": "w"}
+
+
+class Vectors:
+    """Prints expressions in which the variable ``lane`` of a loop is all its values at once.
+
+    What does not depend on it is printed by ``scalar``; buffers in ``scalars`` are vectors here.
+    ``schedules/pointwise_mve.py`` makes such loops of the operators that are known here only.
+    """
+
+    def __init__(self, scalar: Expressions, lane: Var) -> None:
+        self.helpers = scalar.helpers
+        self.libm = scalar.libm
+        self.scalars: set[Var] = set()
+        self._scalar = scalar
+        self._lane = lane
+        self.helpers.add("kp_vectors")
+
+    def c_type(self, _dtype: str) -> str:
+        return "int32x4_t"
+
+    def store(self, buffer: Var, index: Expr, value: Expr) -> str:
+        """A statement that stores ``value``; a store to memory takes the low bits."""
+        if buffer in self.scalars:
+            return f"{self._scalar.names[buffer]} = {self._vector(value)}"
+        dtype = str(buffer.dtype)
+        if isinstance(value, tirx.Cast):
+            bits = saturated_bits(value.value)
+            if bits in (8, 16) and dtype == f"int{bits}":
+                text = self._helper(f"kp_narrow{bits}_x4", self._vector(value.value.a.a))
+                return f"vstr{_SIZES[dtype]}q_s32({self._address(buffer, index)}, {text})"
+            value = value.value
+        return f"vstr{_SIZES[dtype]}q_s32({self._address(buffer, index)}, {self._vector(value)})"
+
+    @singledispatchmethod
+    def text(self, expr: Expr) -> str:
+        """``expr``, which depends on the lane, as a vector."""
+        first, second = self._vector(expr.a), self._vector(expr.b)
+        return f"{_OTHER[type(expr)]}({first}, {second})"
+
+    @text.register
+    def _(self, expr: TensorLoad) -> str:
+        if expr.source in self.scalars:
+            return self._scalar.names[expr.source]
+        size = _SIZES[str(expr.ty.dtype)]
+        return f"vldr{size}q_s32({self._address(expr.source, expr.indices[0])})"
+
+    @text.register
+    def _(self, expr: tirx.Cast) -> str:
+        text, dtype = self.text(expr.value), str(expr.ty.dtype)
+        if _fits(expr.value, dtype):
+            return text
+        if dtype == "int8":
+            text = f"vmovlbq_s8(vreinterpretq_s8_s32({text}))"
+            return f"vmovlbq_s16({text})"
+        return f"vmovlbq_s16(vreinterpretq_s16_s32({text}))"
+
+    @text.register(tirx.Add)
+    @text.register(tirx.Sub)
+    @text.register(tirx.Mul)
+    def _(self, expr: tirx.Add | tirx.Sub | tirx.Mul) -> str:
+        a, b = expr.a, expr.b
+        if not self._varies(a) and not isinstance(expr, tirx.Sub):
+            a, b = b, a
+        name = _ARITHMETIC[type(expr)]
+        if self._varies(b):
+            return f"{name}_s32({self._vector(a)}, {self.text(b)})"
+        return f"{name}_n_s32({self.text(a)}, {self._scalar.text(b)})"
+
+    @text.register
+    def _(self, expr: RShift) -> str:
+        return f"vshrq_n_s32({self.text(expr.a)}, {int(expr.b)})"
+
+    @text.register
+    def _(self, expr: tirx.Max) -> str:
+        bits = saturated_bits(expr)
+        if bits in (8, 16):
+            return self._helper(f"kp_saturate{bits}_x4", self._vector(expr.a.a))
+        return f"vmaxq_s32({self._vector(expr.a)}, {self._vector(expr.b)})"
+
+    @text.register
+    def _(self, expr: Call) -> str:
+        if expr.op.name == "tirx.kp_interpolate":
+            entry, _, x, *numbers = expr.args
+            texts = map(self._scalar.text, numbers)
+            middle = self._scalar.middles[entry.source]
+            return self._helper("kp_interpolate_x4", middle, self.text(x), *texts)
+        a, b = expr.args  # kp_multiply_high
+        exponent = int(b).bit_length() - 1 if isinstance(b, IntImm) else 0
+        if exponent > 0 and int(b) == 1 << exponent:
+            return f"vrshrq_n_s32({self.text(a)}, {32 - exponent})"
+        return f"vrmulhq_s32({self._vector(a)}, {self._vector(b)})"
+
+    def _vector(self, expr: Expr) -> str:
+        return self.text(expr) if self._varies(expr) else f"vdupq_n_s32({self._scalar.text(expr)})"
+
+    def _varies(self, expr: Expr) -> bool:
+        """Whether ``expr`` may differ from lane to lane."""
+        found: list[bool] = []
+
+        def note(value: Var) -> None:
+            found.append(value.same_as(self._lane) or value in self.scalars)
+
+        tvm_ffi.structural_walk(expr, (Var, note))
+        return any(found)
+
+    def _address(self, buffer: Var, index: Expr) -> str:
+        """Where the first lane is; the others follow it."""
+        first = tvm_ffi.structural_map(
+            index, (Var, lambda var: tirx.const(0, "int32") if var.same_as(self._lane) else var)
+        )
+        simplify = Analyzer().simplify
+        assert simplify(index - first - self._lane) == 0, f"lanes apart: {index}"
+        return f"&{self._scalar.element(buffer, simplify(first))}"
+
+    def _helper(self, name: str, *args: str) -> str:
+        self.helpers.add(name)
+        return f"{name}({', '.join(args)})"
+
+
+def _fits(value: Expr, dtype: str) -> bool:
+    """Whether a cast of ``value`` to ``dtype`` changes no element."""
+    if isinstance(value, Call) and value.op.name == "tirx.kp_interpolate":
+        return dtype != "int8"
+    sizes = (int(name.removeprefix("int")) for name in (str(value.ty.dtype), dtype))
+    before, after = sizes
+    return min(before, saturated_bits(value) or before) <= after

@@ -1,0 +1,183 @@
+"""How a product of integers is cut into tiles, and how its constants are packed for them."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from tvm_kp.artifacts import Packing
+from tvm_kp.kernel.integer_product import IntegerProduct, Operand
+from tvm_kp.kernel.statements import Index
+
+_SCRATCH_BYTES = 4096  # of activations that are unpacked at a time
+_FEW_COLUMNS = 4  # from here on it pays to widen the weights of a tile for all of its columns
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles of ``rows`` x ``columns`` sums."""
+
+    product: IntegerProduct
+    rows: int
+    columns: int
+
+    @property
+    def down(self) -> int:
+        """Rows of tiles."""
+        return -(-self.product.rows // self.rows)
+
+    @property
+    def across(self) -> int:
+        """Columns of tiles."""
+        return -(-self.product.columns // self.columns)
+
+    @property
+    @abstractmethod
+    def order(self) -> str:
+        """In which order tiles (``r0``, ``c0``) and what is in them (``r1``, ``c1``) are read."""
+
+    @property
+    @abstractmethod
+    def panel(self) -> int:
+        """How many columns of activations are unpacked at a time."""
+
+    def fitting(self, words: int) -> int:
+        """How many columns of tiles may be unpacked that have ``words`` of int16 each."""
+        return _SCRATCH_BYTES // (2 * words) * self.columns
+
+
+@dataclass(frozen=True)
+class Tiles(Tiling):
+    """``wide`` tiles go along a row of tiles, with its weights widened to int16, others down a
+    column of tiles."""
+
+    wide: bool
+
+    @property
+    def order(self) -> str:
+        return "r0 c0 r1 c1" if self.wide else "c0 r0 r1 c1"
+
+    @property
+    def pairs(self) -> int:
+        return -(-self.product.depth // 2)
+
+    @property
+    def words(self) -> int:
+        """How many int16 the activations of a tile are."""
+        return 2 * self.pairs * self.columns
+
+    @property
+    def panel(self) -> int:
+        return min(self.product.columns, max(_FEW_COLUMNS, self.fitting(self.words)))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Constants in the order of the tiles; ``batch`` says how far apart blocks of it are.
+
+    ``form`` is what a tile reads of biases or factors: ``one`` number for all, one for each
+    ``row``, or one for each result of the ``tile``; ``down`` and ``across`` say how far apart
+    those of neighboring tiles are.
+    """
+
+    index: int
+    batch: tuple[int, ...]
+    packing: Packing | None = None
+    form: str = ""
+    down: int = 0
+    across: int = 0
+
+
+def tiles_of(product: IntegerProduct) -> Tiles:
+    """The tiles for the shape of a product."""
+    if product.columns == 1:
+        return Tiles(product, rows=2 if product.rows <= 2 else 4, columns=1, wide=False)
+    return Tiles(product, rows=2, columns=2, wide=product.columns >= _FEW_COLUMNS)
+
+
+def packed_weights(tiles: Tiles) -> Packed:
+    """Tile by tile, for every pair of places in the sum the words of two rows."""
+    rows, depth = (tiles.down, tiles.rows // 2, 2), (tiles.pairs, 2)
+    return packed_rows(tiles, rows, depth, "r0 k0 r1 k1 r2")
+
+
+def packed_rows(tiles: Tiling, rows: tuple[int, ...], depth: tuple[int, ...], order: str) -> Packed:
+    """Weights tile by tile; ``rows`` and ``depth`` are the parts that ``order`` is the order of."""
+    operand, way = tiles.product.weights, _way(tiles)
+    packing = _packing(operand.shape, (rows, depth)[::way], order, "rk"[::way])
+    step = math.prod(depth) * tiles.rows
+    return Packed(operand.index, _blocks(tiles, packing), packing, down=step)
+
+
+def packed_numbers(tiles: Tiling, operand: Operand, may_be_one: bool) -> Packed:
+    """Biases or factors; where there ``may_be_one`` number for all results, it is not packed."""
+    if may_be_one and not operand.row and not operand.column:
+        return Packed(operand.index, operand.batch, form="one")
+    product, each, way = tiles.product, bool(operand.column), _way(tiles)
+    rows = (tiles.down, tiles.rows)
+    columns = (tiles.across, tiles.columns) if each else (1, 1)
+    sizes = (product.rows, product.columns if each else 1)[::way]
+    shape = (*_batch_shape(tiles, operand), *sizes)
+    packing = _packing(shape, (rows, columns)[::way], tiles.order, "rc"[::way])
+    step = tiles.rows * columns[1]
+    down, across = (columns[0], 1) if tiles.order.startswith("r0") else (1, tiles.down)
+    return Packed(
+        operand.index,
+        _blocks(tiles, packing),
+        packing,
+        "tile" if each else "row",
+        step * down,
+        step * across if each else 0,
+    )
+
+
+def _way(tiles: Tiling) -> int:
+    """1 if rows are the outer axis of what lies in memory, -1 if they are the inner one."""
+    return 1 if tiles.product.rows_first else -1
+
+
+def _batch_shape(tiles: Tiling, operand: Operand) -> tuple[int, ...]:
+    """The batch axes of an operand, as many as the result has."""
+    missing = len(tiles.product.out.shape) - len(operand.shape)
+    return ((1,) * missing + operand.shape)[:-2]
+
+
+def _packing(
+    shape: Sequence[int], parts: Sequence[tuple[int, ...]], order: str, axes: str
+) -> Packing:
+    """Take the last two axes, called ``axes``, apart into ``parts``; ``order`` names these."""
+    batch = tuple(shape[:-2])
+    names = [
+        f"{name}{k}" for name, sizes in zip(axes, parts, strict=True) for k in range(len(sizes))
+    ]
+    pad = [math.prod(sizes) - size for sizes, size in zip(parts, shape[-2:], strict=True)]
+    return Packing(
+        tuple(shape),
+        (*(0 for _ in batch), *pad),
+        (*batch, *(size for sizes in parts for size in sizes)),
+        (*range(len(batch)), *(len(batch) + names.index(name) for name in order.split())),
+    )
+
+
+def _blocks(tiles: Tiling, packing: Packing) -> tuple[int, ...]:
+    """How far apart blocks of a batch are, 0 where all are one."""
+    if not tiles.product.batch:
+        return ()
+    *sizes, _, _ = packing.shape
+    block = math.prod(packing.parts[len(sizes) :])
+    steps = (
+        block * math.prod(sizes[axis + 1 :]) if size > 1 else 0 for axis, size in enumerate(sizes)
+    )
+    return (*(0 for _ in tiles.product.batch[len(sizes) :]), *steps)
+
+
+def block_offset(batch: Sequence[Index], strides: Sequence[int]) -> tirx.Expr:
+    """The index of the first element of a block; ``batch`` are expressions or numbers."""
+    total: tirx.Expr = tirx.const(0, "int32")
+    for index, stride in zip(batch, strides, strict=True):
+        total = total + index * stride if stride else total
+    return total
