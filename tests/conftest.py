@@ -18,6 +18,8 @@ from tvm_kp.artifacts import (
     Operator,
     OperatorCount,
     OutputError,
+    Quantized,
+    QuantizedTensor,
     Recurrence,
     RunResult,
     TensorSpec,
@@ -109,6 +111,7 @@ class SampleCompiled:
     stages: Mapping[str, float] = field(default_factory=dict)
     recurrences: tuple[Recurrence, ...] = ()
     output_errors: tuple[OutputError, ...] = ()
+    quantized: Quantized | None = None
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"archive")
@@ -162,6 +165,15 @@ def compiled(decisions: tuple[Decision, ...]) -> SampleCompiled:
     return SampleCompiled(
         model, Target.load("mps2-an386"), footprint, {"import": 2.5, "emit": 0.25}
     )
+
+
+@pytest.fixture
+def quantized() -> Quantized:
+    tensors = (
+        QuantizedTensor("step.h", -0.5, 0.7, 0.0055, 8, 0.025, False, 38.5, (0.1, 0.2, 0.05)),
+        QuantizedTensor("lv6", -20.0, 3.0, 2.0**-11, 16, 0.5, True, float("inf")),
+    )
+    return Quantized("int8", "arrays", 12, tensors, (0.5, 0.25))
 
 
 @pytest.fixture

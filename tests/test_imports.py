@@ -16,7 +16,10 @@ LAYERS = (
     ("cli",),
     ("driver", "autoload"),
     ("compress", "graph", "kernel", "c", "board", "report"),
-    ("artifacts", "target", "toml_record", "errors", "kronecker", "structure", "fixedpoint"),
+    (
+        *("artifacts", "target", "toml_record", "errors", "kronecker", "structure", "fixedpoint"),
+        *("calibration", "quantizations"),
+    ),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 WITHOUT_TVM = {"cli", "board", "report", "fixedpoint", *LAYERS[-1]} - {"structure"}

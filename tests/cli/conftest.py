@@ -25,9 +25,13 @@ class Options:
     disabled_pass: tuple[str, ...] = ()
     factorize: bool = True
     tolerance: float = 0.0
-    calibration: Any = None
     workspace_alignment: int = 8
     stream: bool = False
+    quantize: str | None = None
+    calibration: Any = None
+    calibration_range: str = "min-max"
+    io: str = "float32"
+    allow_float: bool = False
 
 
 class RecordingDriver(ModuleType):

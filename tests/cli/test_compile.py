@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tvm_kp.errors import FitError
@@ -129,9 +131,43 @@ def test_verbose_prints_stages_on_stderr(tvm_kp_main, driver, model_file, tmp_pa
     assert "import" not in answer.out
 
 
-def test_calibration_without_tolerance_is_refused(tvm_kp_main, driver, model_file, tmp_path):
-    answer = tvm_kp_main(
-        "compile", model_file, TARGET, "-o", tmp_path / "m.tar", "--calibration", tmp_path / "x.npz"
-    )
-    assert answer.code == 4 and "give both" in answer.err
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--calibration", "x.npz"], "for --quantize and --tolerance"),
+        (["--quantize", "int8"], "--calibration FILE.npz"),
+        (["--io", "int8"], "give --quantize too"),
+        (["--allow-float"], "give --quantize too"),
+        (["--quantize", "int8", "--calibration", "absent.npz"], "cannot read absent.npz"),
+    ],
+)
+def test_half_a_wish_for_integers_is_refused(
+    tvm_kp_main, driver, model_file, tmp_path, flags, words
+):
+    answer = tvm_kp_main("compile", model_file, TARGET, "-o", tmp_path / "m.tar", *flags)
+    assert answer.code == 4 and words in answer.err
     assert not (tmp_path / "m.tar").exists()
+
+
+def test_integers_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.ones((2, 3), "float32"))
+    command = ("compile", model_file, TARGET, "-o", tmp_path / "m.tar", "--quantize", "int16x8")
+    more = ("--io", "int16", "--calibration-range", "mse", "--allow-float")
+    assert tvm_kp_main(*command, "--calibration", tmp_path / "x.npz", *more).code == 0
+    options = driver.calls["options"]
+    assert (options.quantize, options.io, options.allow_float) == ("int16x8", "int16", True)
+    assert options.calibration_range == "mse"
+    np.testing.assert_array_equal(options.calibration["x"], np.ones((2, 3)))
+    assert tvm_kp_main(*command, "--calibration", "random").code == 0
+    assert driver.calls["options"].calibration == "random"
+
+
+def test_what_quantization_changes_is_printed(
+    tvm_kp_main, driver, compiled, quantized, model_file, tmp_path
+):
+    driver.compiled = replace(compiled, quantized=quantized)
+    answer = tvm_kp_main("compile", model_file, TARGET, "-o", tmp_path / "m.tar")
+    assert "Quantized to int8" in answer.out and "38.5" in answer.out
+    assert "50.00% in float, 25.00% in integers" in answer.out
+    (warning,) = answer.err.splitlines()
+    assert warning.startswith("Warning: 2.5% of the values of step.h saturate")

@@ -43,6 +43,10 @@ def step_of(mod):
     return mod[next(call.step for call in calls if call is not None)]
 
 
+def ends(found):
+    return found.low, found.high
+
+
 @pytest.mark.parametrize("layer", [nn.LSTM, KroneckerLSTM])
 def test_states_have_their_range_over_the_whole_sequence(layer):
     model, mod = module(layer(INPUTS, HIDDEN, batch_first=True))
@@ -58,10 +62,12 @@ def test_states_have_their_range_over_the_whole_sequence(layer):
     tuples = {b.var: b.value for b in bindings(step_of(mod))}
     while returned not in ranges and not hasattr(returned, "fields"):
         returned = tuples[returned]
-    low, high = ranges[returned.fields[-1]]
+    low, high = ends(ranges[returned.fields[-1]])
     assert low == pytest.approx(min(0, np.min(c)), rel=1e-5)
     assert high == pytest.approx(max(0, np.max(c)), rel=1e-5)
-    low, high = ranges[step_of(mod).params[-1]]  # before each step: zeros, and all but the last
+    low, high = ends(
+        ranges[step_of(mod).params[-1]]
+    )  # before each step: zeros, and all but the last
     assert min(0, np.min(c)) - 1e-5 <= low and high <= np.max(c) + 1e-5
 
 
@@ -70,12 +76,12 @@ def test_every_tensor_has_a_range(layer):
     model, mod = module(layer(INPUTS, HIDDEN, batch_first=True))
     ranges = graph.calibrate(mod, [[x] for x in records()])
     outputs = [model(torch.from_numpy(x)).detach().numpy() for x in records()]
-    low, high = list(ranges.values())[-1]  # the logits
+    low, high = ends(list(ranges.values())[-1])  # the logits
     assert low == pytest.approx(min(0, np.min(outputs)), rel=1e-5)
     assert high == pytest.approx(max(0, np.max(outputs)), rel=1e-5)
     inside = [b.var for b in bindings(step_of(mod)) if hasattr(b.var.ty, "shape")]
     assert inside and all(var in ranges for var in [*inside, *step_of(mod).params])
-    assert ranges[mod["main"].params[0]] == (np.min(records()), np.max(records()))
+    assert ends(ranges[mod["main"].params[0]]) == (np.min(records()), np.max(records()))
 
 
 def test_the_module_is_left_as_it_is():
@@ -93,3 +99,15 @@ def test_bad_records_are_refused():
         graph.calibrate(mod, [[np.zeros((1, STEPS, INPUTS - 1), "float32")]])
     with pytest.raises(InputError, match="infinite or not a number"):
         graph.calibrate(mod, [[np.full((1, STEPS, INPUTS), np.nan, "float32")]])
+
+
+@pytest.mark.parametrize(("method", "tail"), [("percentile", 1.0), ("mse", 3.0)])
+def test_rare_values_are_clipped_where_eight_bits_hold_the_rest(method, tail):
+    _, mod = module(nn.RNN(INPUTS, HIDDEN, batch_first=True))
+    random = np.random.default_rng(0)
+    values = random.laplace(size=(400, 1, STEPS, INPUTS)) ** tail
+    data = [[one] for one in values.astype("float32")]
+    x = mod["main"].params[0]
+    seen, whole = graph.calibrate(mod, data, method)[x], graph.calibrate(mod, data)[x]
+    assert whole.clip == whole.largest == seen.largest == np.abs(values).max().astype("float32")
+    assert np.quantile(np.abs(values), 0.99) < seen.clip < 0.95 * seen.largest

@@ -10,8 +10,10 @@ from tvm_kp.report import (
     error_table,
     footprint_table,
     profile_table,
+    quantization_tables,
     recurrence_table,
     time_table,
+    warnings,
 )
 
 
@@ -93,3 +95,22 @@ def test_loops_and_why_they_are_none():
 def test_errors_of_outputs():
     table = error_table([OutputError("scores", 0.125, 0.0625)])
     assert table.rows == (("scores", "1.2e-01", "6.2e-02"),)
+
+
+def test_quantized_tensors_and_how_errors_grow(quantized):
+    tensors, drift = quantization_tables(quantized)
+    assert tensors.rows[0][:5] == ("step.h", "-0.5 … 0.7", "0.0055", 8, "2.50%")
+    assert "12 calibration inputs" in tensors.note and "25.00% in integers" in tensors.note
+    assert [row[1] for row in drift.rows] == [1, 2, 3]
+    (only,) = quantization_tables(replace(quantized, tensors=quantized.tensors[1:]))
+    assert only.rows[0][0] == "lv6"
+
+
+def test_made_up_calibration_is_marked(quantized):
+    tensors, _ = quantization_tables(replace(quantized, calibration="random"))
+    assert "MADE UP AT RANDOM" in tensors.note
+
+
+def test_tensors_that_saturate_are_warned_of_unless_it_is_harmless(quantized):
+    (warning,) = warnings(quantized)
+    assert "2.5% of the values of step.h" in warning

@@ -11,6 +11,7 @@ def test_compile_keys(compiled):
     assert set(value) == {
         *("model", "target", "decisions", "flash_bytes", "ram_bytes", "code_bytes"),
         *("weights_bytes", "workspace_bytes", "stages", "recurrences", "output_errors"),
+        "quantized",
     }
     assert set(value["decisions"][0]) >= {
         *("operator", "shape", "structure", "factors", "error", "macs_before", "macs_after"),
@@ -40,3 +41,13 @@ def test_run_on_the_host(result):
     )
     assert (value["inferences"], value["instructions"], value["seconds"]) == (3, None, 0.2)
     assert value["operators"] == []
+
+
+def test_quantized_tensors(compiled, quantized):
+    value = json.loads(json.dumps(compile_json(replace(compiled, quantized=quantized))))
+    assert compile_json(compiled)["quantized"] is None
+    assert value["quantized"]["format"] == "int8" and value["quantized"]["accuracies"] == [
+        0.5,
+        0.25,
+    ]
+    assert value["quantized"]["tensors"][0]["drift"] == [0.1, 0.2, 0.05]

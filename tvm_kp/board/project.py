@@ -142,7 +142,9 @@ def _check_free(folder: Path, force: bool) -> None:
 def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
     """The model of a project: what project.json says, and the C as it is now."""
     specs = {
-        key: tuple(TensorSpec(t["name"], tuple(t["shape"]), t["dtype"]) for t in table[key])
+        key: tuple(
+            TensorSpec(t["name"], tuple(t["shape"]), t["dtype"], t["scale"]) for t in table[key]
+        )
         for key in ("inputs", "outputs")
     }
     return Model(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_kp.cli import console, output
 from tvm_kp.cli.options import add_target, add_verb, names, only, target_spec
 from tvm_kp.errors import InputError, ModelError, TargetError
+from tvm_kp.quantizations import CALIBRATION_RANGES, IO_BITS, QUANTIZATIONS, RANDOM
 from tvm_kp.target import Target
 from tvm_kp.target import names as target_names
 
@@ -58,6 +59,7 @@ def register(verbs: Any) -> None:
     _add_executor(
         parser.add_argument_group("tvmc's executor and runtime, which have one choice here")
     )
+    _add_quantization(parser.add_argument_group("integers"))
     _add_passes(parser.add_argument_group("passes"))
     files = parser.add_argument_group("more outputs")
     files.add_argument("--dump", type=Path, metavar="DIR", help="the module after every pass")
@@ -75,10 +77,41 @@ def _add_executor(group: argparse._ArgumentGroup) -> None:
         type=_alignment,
         default=8,
         metavar="BYTES",
-        help="alignment of the workspace and the buffers in it (%(default)s)",
+        help="alignment of the workspace and the buffers in it, at least 4 (%(default)s)",
     )
     crt = only("crt", "the C needs no runtime at all; leave the flag out")
     group.add_argument("--runtime", type=crt, metavar="crt")
+
+
+def _add_quantization(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--quantize",
+        choices=tuple(QUANTIZATIONS),
+        help="weights of 8 bits, and activations of 8 (int8) or 16 (int16x8); needs --calibration",
+    )
+    group.add_argument(
+        "--calibration",
+        metavar="FILE|random",
+        help="inputs (npz) that ranges are chosen by and errors measured on, of --quantize and of "
+        "--tolerance; its array labels, if there, is of right classes. random: made up",
+    )
+    group.add_argument(
+        "--calibration-range",
+        choices=CALIBRATION_RANGES,
+        default="min-max",
+        help="what 8 bits hold: every value, 99.99%% or as many as round best (%(default)s)",
+    )
+    group.add_argument(
+        "--io",
+        choices=tuple(IO_BITS),
+        default="float32",
+        help="type of inputs and outputs; the header has the scales of integers (%(default)s)",
+    )
+    group.add_argument(
+        "--allow-float",
+        action="store_true",
+        help="run operators that have no integer form in float instead of refusing them",
+    )
 
 
 def _add_passes(group: argparse._ArgumentGroup) -> None:
@@ -97,12 +130,6 @@ def _add_passes(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="relative error up to which a weight may be replaced by a cheaper one "
         "(%(default)g: only by what it is exactly)",
-    )
-    group.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="FILE",
-        help="inputs (npz) on which the outputs' error by --tolerance is measured, here",
     )
     group.add_argument(
         "--disabled-pass", type=names, default=(), metavar="A,B", help="passes to leave out"
@@ -124,8 +151,7 @@ def run(args: argparse.Namespace) -> int:
             f"no model file {args.FILE}: save one with torch.export.save(program, file)"
         )
     _check_outputs(args)
-    if args.calibration is not None and not args.tolerance:
-        raise InputError("--calibration measures the error that --tolerance X allows: give both")
+    _check_calibration(args)
     compiled = _compile(args, target)
     compiled.save(args.output)
     _write_reports(args, compiled)
@@ -142,6 +168,18 @@ def _target(args: argparse.Namespace) -> Target:
     return Target.load(spec)
 
 
+def _check_calibration(args: argparse.Namespace) -> None:
+    if args.calibration is not None and not args.tolerance and args.quantize is None:
+        raise InputError("--calibration is for --quantize and --tolerance X: give one of them too")
+    if args.quantize is None and (args.io != "float32" or args.allow_float):
+        raise InputError("--io and --allow-float are of quantized models: give --quantize too")
+    if args.quantize is not None and args.calibration is None:
+        raise InputError(
+            "--quantize needs --calibration FILE.npz with inputs of the model, from which the "
+            "ranges of tensors come; --calibration random tries what a model costs"
+        )
+
+
 def _check_outputs(args: argparse.Namespace) -> None:
     for path in (args.output, args.report, args.json):
         if path is not None:
@@ -154,7 +192,6 @@ def _compile(args: argparse.Namespace, target: Target) -> Compiled:
     with console.progress(args, f"Compiling {args.FILE.name} for {target.name}") as progress:
         # TVM, torch and numpy take seconds to import: nothing above waits for them.
         from tvm_kp import driver
-        from tvm_kp.cli.inputs import read_npz
 
         options = driver.Options(
             module_name=args.module_name,
@@ -162,11 +199,21 @@ def _compile(args: argparse.Namespace, target: Target) -> Compiled:
             disabled_pass=args.disabled_pass,
             factorize=args.opt_level > 0,
             tolerance=args.tolerance,
-            calibration=None if args.calibration is None else read_npz(args.calibration),
+            quantize=args.quantize,
+            calibration=_calibration(args.calibration),
+            calibration_range=args.calibration_range,
+            io=args.io,
+            allow_float=args.allow_float,
             workspace_alignment=args.alignment,
             stream=args.stream,
         )
         return driver.compile(args.FILE, target, options=options, progress=progress)
+
+
+def _calibration(given: str | None) -> Any:
+    from tvm_kp.cli.inputs import read_npz
+
+    return given if given in (None, RANDOM) else read_npz(Path(given))
 
 
 def _write_reports(args: argparse.Namespace, compiled: Compiled) -> None:
@@ -187,6 +234,11 @@ def _print(args: argparse.Namespace, compiled: Compiled) -> None:
     out.print(report.decision_table(compiled.model.decisions))
     if compiled.output_errors:
         out.print(report.error_table(compiled.output_errors))
+    if compiled.quantized is not None:
+        for table in report.quantization_tables(compiled.quantized):
+            out.print(table)
+        for warning in report.warnings(compiled.quantized):
+            console.warn(warning)
     out.print(report.footprint_table(compiled.model, compiled.footprint))
     for path in (args.output, args.report, args.json, args.dump):
         if path is not None:

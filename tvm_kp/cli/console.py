@@ -24,6 +24,11 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"Warning: {text}", file=sys.stderr)
+
+
 @contextmanager
 def progress(args: argparse.Namespace, text: str) -> Iterator[Progress]:
     """Show that work goes on; gives the function that is told (stage, seconds).

@@ -2,50 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tvm
 from tvm import relax
 
 from tvm_kp.errors import InputError
-from tvm_kp.graph import scan
-from tvm_kp.graph.expand_scan import ExpandScan
-from tvm_kp.graph.rewrite import bindings, returned, shape_of, substitute, with_body
+from tvm_kp.graph.observe import observer
+from tvm_kp.graph.rewrite import shape_of
 
-Ranges = dict[relax.Var, tuple[float, float]]
+Record = Sequence[np.ndarray]
+
+_BINS = 2048
+_PERCENTILE = 99.99
+_LEVELS = 127  # of 8 bits, to one side: more bits need no clipping
 
 
-def calibrate(mod: tvm.IRModule, records: Iterable[Sequence[np.ndarray]]) -> Ranges:
-    """The smallest and largest value of every float tensor of ``main`` and its time steps.
+@dataclass(frozen=True)
+class Range:
+    """The smallest and largest value of a tensor, zero among them, and where to clip magnitudes
+    that 8 bits shall hold."""
+
+    low: float
+    high: float
+    clip: float
+
+    @property
+    def largest(self) -> float:
+        return max(-self.low, self.high)
+
+    def __or__(self, other: Range) -> Range:
+        return Range(
+            min(self.low, other.low), max(self.high, other.high), max(self.clip, other.clip)
+        )
+
+
+NOTHING = Range(0.0, 0.0, 0.0)
+Ranges = dict[relax.Var, Range]
+
+
+def calibrate(mod: tvm.IRModule, records: Sequence[Record], method: str = "min-max") -> Ranges:
+    """The range of every float tensor of ``main`` and of its time steps.
 
     ``records`` are the inputs of ``main``, one after the other; a step's tensors are taken over
-    the whole sequence, a state also before the first step. Raises ``InputError`` where there is
-    no record, one does not have the inputs' shapes, or a tensor becomes infinite or not a number.
+    the whole sequence, a state also before the first step. ``method`` is one of ``METHODS``.
+    Raises ``InputError`` where there is no record, one does not have the inputs' shapes, or a
+    tensor becomes infinite or not a number.
     """
-    observed, tensors = _observed(mod)
-    executable = relax.build(ExpandScan()(observed), target="llvm")
-    main = relax.VirtualMachine(executable, tvm.cpu())["main"]
+    observe = observer(mod)
     ranges: Ranges = {}
     for record in records:
         _check(mod["main"].params, record)
-        results = main(*(tvm.runtime.tensor(np.ascontiguousarray(x)) for x in record))
-        for var, result in zip(tensors, results, strict=True):
-            values = result.numpy()
+        for var, values in observe(record).items():
+            if not str(values.dtype).startswith("float"):
+                continue
             if not np.isfinite(values).all():
                 raise InputError(
                     f"the tensor {var.name} becomes infinite or not a number on the calibration "
                     "inputs; calibrate with inputs like those that the model was trained on"
                 )
             low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-            before = ranges.get(var, (0.0, 0.0))
-            ranges[var] = min(before[0], low), max(before[1], high)
+            ranges[var] = ranges.get(var, NOTHING) | Range(low, high, max(-low, high))
     if not ranges:
         raise InputError("there are no calibration inputs; quantizing needs at least one record")
-    return ranges
+    clip = METHODS[method]
+    if clip is None:
+        return ranges
+    counts = {var: np.zeros(_BINS, np.int64) for var in ranges}
+    for record in records:
+        for var, values in observe(record).items():
+            if var in counts:
+                top = ranges[var].largest or 1.0
+                counts[var] += np.histogram(np.abs(values), _BINS, (0.0, top))[0]
+    return {var: replace(one, clip=one.largest * clip(counts[var])) for var, one in ranges.items()}
 
 
-def _check(params: Sequence[relax.Var], record: Sequence[np.ndarray]) -> None:
+def _percentile(counts: np.ndarray) -> float:
+    """The part of the range below which that percentage of all magnitudes lies."""
+    below = np.cumsum(counts) / counts.sum()
+    return float((np.searchsorted(below, _PERCENTILE / 100) + 1) / _BINS)
+
+
+def _least_squares(counts: np.ndarray) -> float:
+    """The part of the range that is best rounded to 8 bits, the rest being clipped to its end."""
+    centers = (np.arange(_BINS) + 0.5) / _BINS
+    ends = np.arange(_BINS // 16, _BINS + 1, _BINS // 64) / _BINS
+
+    def error(end: float) -> float:
+        clipped = np.maximum(centers - end, 0.0)
+        return float((counts * clipped**2).sum() + counts.sum() * (end / _LEVELS) ** 2 / 12)
+
+    return float(min(ends, key=error))
+
+
+METHODS: dict[str, Callable[[np.ndarray], float] | None] = {
+    "min-max": None,
+    "percentile": _percentile,
+    "mse": _least_squares,
+}
+
+
+def _check(params: Sequence[relax.Var], record: Record) -> None:
     expected = [(tuple(shape_of(param)), str(param.ty.dtype.dtype)) for param in params]
     found = [(x.shape, str(x.dtype)) for x in record]
     if found != expected:
@@ -56,61 +115,3 @@ def _check(params: Sequence[relax.Var], record: Sequence[np.ndarray]) -> None:
 
 def _listed(tensors: Sequence[tuple[tuple[int, ...], str]]) -> str:
     return ", ".join(f"{dtype} {'x'.join(map(str, shape))}" for shape, dtype in tensors)
-
-
-def _observed(mod: tvm.IRModule) -> tuple[tvm.IRModule, list[relax.Var]]:
-    """``mod`` with a ``main`` that returns a tuple of its tensors, and their variables in ``mod``.
-
-    Of a step's tensors it returns those of all time steps, stacked, from a recurrence that runs
-    beside the one that is there.
-    """
-    module = relax.BlockBuilder(mod)
-    main = mod["main"]
-    tensors = _floats(main.params)
-
-    def body(builder: relax.BlockBuilder, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
-        results = [new[var] for var in tensors]
-        for binding in bindings(main):
-            value = substitute(binding.value, new)
-            new[binding.var] = builder.emit(value)
-            inside, observed = _observed_scan(mod, value, module)
-            if observed is not None:
-                stacked = builder.emit(observed)
-                results += [builder.emit(stacked[k]) for k in range(len(inside))]
-            own = _floats([binding.var])
-            results += [new[var] for var in own]
-            tensors.extend([*inside, *own])
-        return relax.Tuple(results)
-
-    module.update_func(mod.get_global_var("main"), with_body(main, body))
-    return module.get(), tensors
-
-
-def _observed_scan(
-    mod: tvm.IRModule, value: relax.Expr, module: relax.BlockBuilder
-) -> tuple[list[relax.Var], relax.Call | None]:
-    """The tensors of a recurrence's step, and the recurrence that stacks them."""
-    call = scan.match(value)
-    if call is None:
-        return [], None
-    step = mod[call.step]
-    inside = _floats([*step.params, *(binding.var for binding in bindings(step))])
-
-    def body(builder: relax.BlockBuilder, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
-        for binding in bindings(step):
-            new[binding.var] = builder.emit(substitute(binding.value, new))
-        results = returned(step)
-        states = [substitute(state, new) for state in results[len(results) - len(call.states) :]]
-        return relax.Tuple([*(new[var] for var in inside), *states])
-
-    observed = module.add_func(with_body(step, body), f"{call.step.name_hint}_observed")
-    return inside, call.rebuild(observed)
-
-
-def _floats(variables: Iterable[relax.Var]) -> list[relax.Var]:
-    """Those that are tensors of floats."""
-    return [
-        var
-        for var in variables
-        if isinstance(var.ty, relax.TensorType) and str(var.ty.dtype.dtype).startswith("float")
-    ]

@@ -14,8 +14,8 @@ from tvm_kp.graph.sink_reshape import SinkReshape
 from tvm_kp.graph.split_pointwise import SplitPointwise
 
 
-def legalize() -> tvm.transform.Pass:
-    """Every operator but views and ``kp.scan`` becomes a call of a fused PrimFunc."""
+def arrange() -> tvm.transform.Pass:
+    """Products joined with their biases, views in canonical form, cells whole."""
     return tvm.transform.Sequential(
         [
             # Before a product with what stays is joined with one that does not.
@@ -28,6 +28,16 @@ def legalize() -> tvm.transform.Pass:
             # A reshape that nobody reads would keep its product from fusing.
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(["main"]),
+        ],
+        name="kp.arrange",
+    )
+
+
+def legalize() -> tvm.transform.Pass:
+    """Every operator but views and ``kp.scan`` becomes a call of a fused PrimFunc."""
+    return tvm.transform.Sequential(
+        [
+            arrange(),
             FusePointwise(),
             relax.transform.LegalizeOps(legalizations(), skip_ops=list(VIEWS)),
             relax.transform.AnnotateTIROpPattern(),

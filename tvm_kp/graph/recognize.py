@@ -64,6 +64,17 @@ def _left_dense(found: Decision) -> Decision:
     )
 
 
+def leave_dense(mod: tvm.IRModule, structure: str, why: str) -> tvm.IRModule:
+    """``mod`` with what was recorded as ``structure`` (a name, joint or not) recorded as dense."""
+    kept = [
+        one
+        if one.structure.removesuffix(JOINT) != structure
+        else replace(_left_dense(one), factors=(), reason=f"{one.reason} {why}")
+        for one in decisions(mod)
+    ]
+    return mod.with_attr(ATTRIBUTE, json.dumps([asdict(one) for one in kept]))
+
+
 def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]:
     """One decision for every constant weight of a product or an embedding in ``mod``.
 

@@ -11,23 +11,14 @@ from tvm_kp.graph.rewrite import name_of, shape_of
 from tvm_kp.graph.unrolled import VIEWS
 
 _UNARY = {
-    *(
-        "abs",
-        "astype",
-        "clip",
-        "cos",
-        "erf",
-        "exp",
-        "floor",
-        "log",
-        "negative",
-        "rsqrt",
-        "sigmoid",
-        "sin",
-    ),
-    *("sqrt", "square", "tanh", "nn.gelu", "nn.leakyrelu", "nn.relu", "nn.silu"),
+    *("abs", "astype", "clip", "cos", "erf", "exp", "floor", "log", "negative", "rsqrt", "sigmoid"),
+    *("sin", "sqrt", "square", "tanh", "nn.gelu", "nn.leakyrelu", "nn.relu", "nn.silu"),
+    *("kp.quantize", "kp.interpolate"),
 }
-_BINARY = {"add", "subtract", "multiply", "divide", "maximum", "minimum", "power"}
+_BINARY = {
+    *("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
+    *("right_shift", "kp.requantize"),
+}
 _ALONG_AXES = {"nn.softmax": "axis", "nn.log_softmax": "axis", "nn.layer_norm": "axes"}
 
 Operands = list[tuple[relax.Expr, int]]
@@ -56,7 +47,7 @@ def operand_axes(var: relax.Var, value: relax.Expr, axis: int) -> Operands | Non
         order = value.attrs.axes
         rank = len(value.args[0].ty.shape)
         return [(value.args[0], int(order[axis]) if order is not None else rank - 1 - axis)]
-    if name == "matmul":
+    if name in ("matmul", "kp.integer_matmul"):
         by_constant = isinstance(value.args[1], GenericConst) and len(value.args[1].ty.shape) == 2
         return [(value.args[0], axis)] if by_constant and axis < _rank(value) - 1 else None
     if name in ("concat", "split"):

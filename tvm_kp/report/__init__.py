@@ -9,8 +9,10 @@ from tvm_kp.report.tables import (
     error_table,
     footprint_table,
     profile_table,
+    quantization_tables,
     recurrence_table,
     time_table,
+    warnings,
 )
 from tvm_kp.report.values import compile_json, run_json
 
@@ -27,9 +29,11 @@ __all__ = [
     "html",
     "operator_bars",
     "profile_table",
+    "quantization_tables",
     "recurrence_table",
     "run_json",
     "size_bars",
     "time_table",
     "total_bars",
+    "warnings",
 ]

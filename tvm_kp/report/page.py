@@ -9,7 +9,13 @@ from itertools import count
 
 from tvm_kp.report.charts import Bars, size_bars, svg
 from tvm_kp.report.table import Table
-from tvm_kp.report.tables import decision_table, error_table, footprint_table, recurrence_table
+from tvm_kp.report.tables import (
+    decision_table,
+    error_table,
+    footprint_table,
+    quantization_tables,
+    recurrence_table,
+)
 from tvm_kp.report.values import CompiledValues
 
 STYLE = """
@@ -69,9 +75,11 @@ def compile_sections(compiled: CompiledValues) -> tuple[Section, ...]:
     about = f"Model {model.name}, compiled for {model.target}."
     sizes, loops = footprint_table(model, footprint), recurrence_table(compiled.recurrences)
     errors = error_table(compiled.output_errors)
+    integers = () if compiled.quantized is None else quantization_tables(compiled.quantized)
     found = (decision_table(model.decisions), *(table for table in (loops, errors) if table.rows))
     return (
         Section("Decisions", about, found),
+        *([Section("Integers", "", integers)] if integers else []),
         Section("Sizes", "", (sizes,), (size_bars({model.name: footprint}),)),
         Section("Stages", "", (Table("", ("stage", "seconds"), stages),)),
     )

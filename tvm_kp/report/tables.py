@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, median, pstdev
 
-from tvm_kp.artifacts import Decision, Footprint, Model, OutputError, Recurrence, RunResult
+from tvm_kp.artifacts import (
+    Decision,
+    Footprint,
+    Model,
+    OutputError,
+    Quantized,
+    QuantizedTensor,
+    Recurrence,
+    RunResult,
+)
+from tvm_kp.quantizations import RANDOM
 from tvm_kp.report.table import Cell, Table
 
 COUNTED = "Counted exactly by the emulator; instructions are not cycles."
 NOTHING = "–"
+SATURATING = 0.01  # the share of values from which on a tensor is worth a warning
 
 
 def decision_table(decisions: Sequence[Decision]) -> Table:
@@ -67,6 +78,55 @@ def _decision_row(decision: Decision) -> tuple[Cell, ...]:
 
 def _change(before: int, after: int) -> str:
     return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+
+
+def quantization_tables(quantized: Quantized) -> tuple[Table, ...]:
+    """How every stored tensor was quantized, and how the errors of states grow."""
+    rows = tuple(
+        (
+            tensor.name,
+            f"{tensor.low:.3g} … {tensor.high:.3g}",
+            f"{tensor.scale:.3g}",
+            tensor.bits,
+            f"{tensor.saturated:.2%}",
+            f"{tensor.snr_db:.1f}",
+        )
+        for tensor in quantized.tensors
+    )
+    columns = ("tensor", "range", "scale", "bits", "saturated", "signal to noise, dB")
+    what = f"{quantized.records} calibration inputs"
+    note = f"On {what}, compared with the float model."
+    if quantized.calibration == RANDOM:
+        note = f"On {what} MADE UP AT RANDOM: ranges and errors say nothing of real data."
+    if quantized.accuracies is not None:
+        before, after = quantized.accuracies
+        note += f" Accuracy: {before:.2%} in float, {after:.2%} in integers."
+    tensors = Table(f"Quantized to {quantized.format}", columns, rows, note)
+    return (tensors, _drift_table(quantized)) if _drifts(quantized) else (tensors,)
+
+
+def warnings(quantized: Quantized) -> tuple[str, ...]:
+    """What a user should know of tensors that saturate."""
+    return tuple(
+        f"{tensor.saturated:.1%} of the values of {tensor.name} saturate on the calibration "
+        "inputs; calibrate with more of them, or with --calibration-range min-max"
+        for tensor in quantized.tensors
+        if tensor.saturated > SATURATING and not tensor.harmless
+    )
+
+
+def _drifts(quantized: Quantized) -> tuple[QuantizedTensor, ...]:
+    return tuple(tensor for tensor in quantized.tensors if len(tensor.drift) > 1)
+
+
+def _drift_table(quantized: Quantized) -> Table:
+    """The relative errors of states at some of the time steps, first and last among them."""
+    rows = tuple(
+        (tensor.name, step + 1, f"{tensor.drift[step]:.1e}")
+        for tensor in _drifts(quantized)
+        for step in sorted({round(k * (len(tensor.drift) - 1) / 4) for k in range(5)})
+    )
+    return Table("Errors of states over time", ("state", "time step", "relative error"), rows)
 
 
 def footprint_table(model: Model, footprint: Footprint) -> Table:

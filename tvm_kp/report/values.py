@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
 
-from tvm_kp.artifacts import Footprint, Model, OutputError, Recurrence, RunResult
+from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrence, RunResult
 
 
 class CompiledValues(Protocol):
@@ -23,6 +23,8 @@ class CompiledValues(Protocol):
     def recurrences(self) -> tuple[Recurrence, ...]: ...
     @property
     def output_errors(self) -> tuple[OutputError, ...]: ...
+    @property
+    def quantized(self) -> Quantized | None: ...
 
 
 def compile_json(compiled: CompiledValues) -> dict[str, Any]:
@@ -33,7 +35,8 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
     reason), flash_bytes, ram_bytes, code_bytes, weights_bytes, workspace_bytes, stages,
     recurrences (loops that PyTorch had unrolled: name, steps, operators, reason, which is empty
     where it is a loop again), output_errors (of approximate weights on calibration inputs: name,
-    largest, relative).
+    largest, relative), quantized (null for floats; format, calibration, records, accuracies,
+    tensors: name, low, high, scale, bits, saturated, harmless, snr_db, drift).
     """
     model, footprint = compiled.model, compiled.footprint
     return {
@@ -48,6 +51,7 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
         "stages": dict(compiled.stages),
         "recurrences": [asdict(recurrence) for recurrence in compiled.recurrences],
         "output_errors": [asdict(error) for error in compiled.output_errors],
+        "quantized": None if compiled.quantized is None else asdict(compiled.quantized),
     }
 
 
