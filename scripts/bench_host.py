@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from workloads import WORKLOADS, Sample, sample
+from workloads import WORKLOADS, Sample, decibels, sample
 
 from tvm_kp import report
 
@@ -30,20 +30,23 @@ def measure_host(name: str) -> Iterator[dict[str, Any]]:
         pytorch = _seconds(lambda: taken.network(taken.x[0]))
     for weights in ("dense", "factored"):
         print(f"Measuring {name} {weights} on this CPU", file=sys.stderr)
-        seconds, difference = _measure(taken, weights == "factored")
+        seconds, found = _measure(taken, weights == "factored")
+        expected = taken.expected.numpy()
         dense = dense or seconds
         yield {
             "workload": name,
             "weights": weights,
+            "format": "float32",
             "target": "llvm",
             "seconds": seconds,
             "pytorch_seconds": pytorch,
             "speed_up": dense / seconds,
-            "max_difference": difference,
+            "max_difference": float(np.abs(found - expected).max()),
+            "snr_db": decibels(found, expected),
         }
 
 
-def _measure(taken: Sample, factorize: bool) -> tuple[float, float]:
+def _measure(taken: Sample, factorize: bool) -> tuple[float, np.ndarray]:
     import tvm
     from tvm import relax
 
@@ -55,8 +58,7 @@ def _measure(taken: Sample, factorize: bool) -> tuple[float, float]:
     main = relax.VirtualMachine(executable, tvm.cpu())["main"]
     inputs = [tvm.runtime.tensor(x.numpy()) for x in taken.x]
     found = np.stack([main(x)[0].numpy() for x in inputs])
-    difference = float(np.abs(found - taken.expected.numpy()).max())
-    return _seconds(lambda: main(inputs[0])), difference
+    return _seconds(lambda: main(inputs[0])), found
 
 
 def _seconds(call: Callable[[], Any]) -> float:

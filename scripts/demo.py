@@ -1,12 +1,13 @@
 """The main job on real data: train, compile, run on an emulated board, report.
 
 An ``nn.LSTM`` and a ``KroneckerLSTM`` that read handwritten digits row by row are trained,
-exported, compiled for a board, and run there and on the host.
+exported, compiled for a board, in float32 and quantized, and run there and on the host.
 
-results.json has the keys target, images, seed and models; models maps dense and kronecker to
-accuracy_pytorch, accuracy_host, accuracy_board, max_difference_host, max_difference_board (to
-PyTorch's outputs), compression (of the RNN layer), speed_up (over dense), instructions and
-operators as in ``tvm-kp run --json``, and what ``tvm-kp compile --json`` has.
+results.json has the keys target, images, seed and models; models maps dense and kronecker, in
+float32 and with the format behind the name, to accuracy_pytorch, accuracy_host, accuracy_board,
+max_difference_host, max_difference_board (to PyTorch's outputs), compression (of the RNN layer's
+parameters), speed_up (over dense), instructions and operators as in ``tvm-kp run --json``, and
+what ``tvm-kp compile --json`` has.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from tvm_kp.artifacts import RunResult
 from tvm_kp.cli import console, output
 from tvm_kp.cli.options import positive
 from tvm_kp.errors import TargetError, TvmKpError
+from tvm_kp.quantizations import QUANTIZATIONS
+
+CALIBRATION_IMAGES = 200  # of training
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ def _demo(args: argparse.Namespace) -> None:
         epochs = args.epochs or recipe.epochs
         network = train(recipe, digits, args.seed, epochs, out)
         out.print(f"Compiling {recipe.name} and running {len(digits.test[0])} images")
-        outcomes[recipe.name] = _measure(recipe.name, network, target, digits, args.output)
+        path = args.output / f"{recipe.name}.pt2"
+        torch.export.save(export(network, digits.test[0]), path)
+        for form in (None, *QUANTIZATIONS):
+            name = "_".join(filter(None, (recipe.name, form)))
+            outcomes[name] = _measure(name, path, form, network, target, digits)
     outcomes = _with_speed_up(outcomes)
     table = _result_table(target.name, outcomes)
     out.print()
@@ -88,15 +96,20 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _measure(
-    name: str, network: Classifier, target: tvm_kp.Target, digits: Digits, folder: Path
+    name: str,
+    path: Path,
+    form: str | None,
+    network: Classifier,
+    target: tvm_kp.Target,
+    digits: Digits,
 ) -> Outcome:
     x, y = digits.test
-    torch.export.save(export(network, x), folder / f"{name}.pt2")
     options = tvm_kp.Options(module_name=name)
-    compiled, on_host = (
-        tvm_kp.compile(folder / f"{name}.pt2", where, options=options) for where in (target, "host")
-    )
-    compiled.save(folder / f"{name}.tar")
+    if form is not None:
+        seen = {"x": digits.train[0][:CALIBRATION_IMAGES].unsqueeze(1).numpy()}
+        options = replace(options, quantize=form, calibration=seen)
+    compiled, on_host = (tvm_kp.compile(path, where, options=options) for where in (target, "host"))
+    compiled.save(path.with_name(f"{name}.tar"))
     inputs = {"x": x.unsqueeze(1).numpy()}
     board = tvm_kp.run(compiled.model, target, inputs, profile=True)
     host = tvm_kp.run(on_host.model, "host", inputs)
@@ -139,13 +152,14 @@ def _result_table(target: str, outcomes: Mapping[str, Outcome]) -> report.Table:
         ("flash, bytes", "flash_bytes", "{:,}"),
         ("RAM, bytes", "ram_bytes", "{:,}"),
         ("instructions per inference", "instructions", "{:,.0f}"),
-        ("compression of the RNN layer", "compression", "{:.1f} ×"),
+        ("fewer parameters in the RNN layer", "compression", "{:.1f} ×"),
         ("speed-up", "speed_up", "{:.2f} ×"),
     )
     cells = tuple((text, *(form.format(v[key]) for v in all_values)) for text, key, form in rows)
     count = all_values[0]["inferences"]
-    note = f"{count} test images, float32. {report.COUNTED}"
-    return report.Table("Handwritten digits", ("", *outcomes), cells, note)
+    names = (name.replace("_", " ") for name in outcomes)  # a space may be a new line
+    note = f"{count} test images. {report.COUNTED}"
+    return report.Table("Handwritten digits", ("", *names), cells, note)
 
 
 def _write(

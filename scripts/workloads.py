@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,6 +71,12 @@ def sample(work: Workload) -> Sample:
         warnings.filterwarnings("ignore", message=".*_flat_weights")
         expected = torch.stack([network(one) for one in x])
         return Sample(network, torch.export.export(network, (x[0],)), x, expected)
+
+
+def decibels(found: np.ndarray, expected: np.ndarray) -> float:
+    """The ratio of signal to noise of ``found``."""
+    noise = np.square(found.astype(np.float64) - expected).sum()
+    return float(10 * np.log10(np.square(expected.astype(np.float64)).sum() / noise))
 
 
 def _lstm(work: Workload) -> nn.Module:

@@ -28,29 +28,31 @@ def test_a_tiny_workload(bench, tmp_path, capsys):
     places = tmp_path / "b.json", tmp_path / "b.md"
     assert run(bench, "--json", places[0], "--markdown", places[1]) == 0
     rows = json.loads(places[0].read_text())["results"]
-    assert [(row["workload"], row["weights"]) for row in rows] == [
-        ("TINY", "dense"),
-        ("TINY", "factored"),
+    assert [(row["workload"], row["format"], row["weights"]) for row in rows] == [
+        ("TINY", form, weights)
+        for form in ("float32", "int16x8", "int8")
+        for weights in ("dense", "factored")
     ]
-    dense, factored = rows
+    dense, factored, *quantized = rows
     assert dense["macs"] == 3 * 4 * 8 * 12 + 8 * 2
     assert factored["macs"] < dense["macs"]
     assert (dense["factors"], factored["factors"]) == ("", "(4×6)⊗(2×2)")
     assert factored["speed_up"] == dense["instructions"] / factored["instructions"]
     for row in rows:
         assert row["instructions_per_mac"] == row["instructions"] / row["macs"]
-        assert row["max_difference"] < 1e-6
+        assert row["snr_db"] > (100 if row["format"] == "float32" else 25)
         assert sum(operator["instructions"] for operator in row["operators"]) > 0
+    assert all(row["weights_bytes"] < dense["weights_bytes"] for row in quantized[1::2])
     markdown, shown = places[1].read_text(), capsys.readouterr().out
     assert f"| {round(dense['instructions']):,} |" in markdown
     assert "mps2-an386" in shown and f"{factored['weights_bytes']:,}" in shown
 
 
 def test_a_wrong_result_is_an_error(bench, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "TOLERANCE", -1.0)
+    monkeypatch.setattr(bench, "LEAST_SNR", {"int8": 500.0})
     assert run(bench) == 1
     errors = capsys.readouterr().err
-    assert "Wrong: TINY dense on mps2-an386" in errors and "Wrong: TINY factored" in errors
+    assert "Wrong: TINY dense int8 on mps2-an386" in errors and "Wrong: TINY factored" in errors
 
 
 def test_readme_is_rewritten_between_the_markers(bench, monkeypatch, tmp_path):
@@ -59,16 +61,18 @@ def test_readme_is_rewritten_between_the_markers(bench, monkeypatch, tmp_path):
     readme.write_text(f"before\n{first}old\n{last}after\n")
     monkeypatch.setattr(bench, "README", readme)
     monkeypatch.setattr(bench, "BOARDS", ("mps2-an386",))
+    monkeypatch.setattr(bench, "LEAST_SNR", {"int8": 25.0})
     assert run(bench, "--readme") == 0
     text = readme.read_text()
     assert text.startswith(f"before\n{first}") and text.endswith(f"{last}after\n")
-    assert "| TINY | dense | mps2-an386 |" in text and "old" not in text
+    assert "| TINY | dense | int8 | mps2-an386 |" in text and "old" not in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--workloads", "KWS-LSTM,NONE"], "no workload"),
+        (["--formats", "int4"], "no format int4; there are float32, int16x8, int8"),
         (["--boards", "host"], "counts no instructions"),
         (["--boards", "mps2-an38"], "mps2-an386"),
         (["--readme", "--boards", "mps2-an386"], "leave the filters out"),
