@@ -7,6 +7,7 @@ outputs the integers must come near.
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 import tvm
+from torch import nn
 from tvm import relax
 from tvm.ir import GenericConst
 
 import tvm_kp
 from tvm_kp import fixedpoint, graph
+from tvm_kp.compress import KroneckerFastGRNN, KroneckerLSTM
 from tvm_kp.fixedpoint import Interpolation, Multiplier
 from tvm_kp.graph import scan
 from tvm_kp.graph.integer_operators import legalizations
@@ -230,3 +234,99 @@ def test_layers_of_pytorch_agree_everywhere(number, model_of):
         model, examples, FORMS[number % 2], io_bits=(None, 8, 16)[number % 3]
     )
     check_same(integers, records, ("host", BOARDS[number]), model_of)
+
+
+class Small(nn.Module):
+    """A recurrence and a head on its last output."""
+
+    def __init__(self, rnn: nn.Module, hidden: int) -> None:
+        super().__init__()
+        self.rnn, self.head = rnn, nn.Linear(hidden, 3)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+SMALL = {
+    "kronecker lstm": lambda: Small(KroneckerLSTM(4, 6, ((2, 5), (3, 2)), batch_first=True), 6),
+    "lstm": lambda: Small(nn.LSTM(4, 5, batch_first=True), 5),
+    "gru": lambda: Small(nn.GRU(4, 5, batch_first=True), 5),
+    "relu": lambda: Small(nn.RNN(4, 7, nonlinearity="relu", batch_first=True), 7),
+    "fast": lambda: Small(KroneckerFastGRNN(4, 6, batch_first=True), 6),
+}
+CASES, ON_BOARDS = 2000, 60  # inferences of every small network
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def small(request):
+    """A small network in integers, inputs that reach the ends, and what numpy says."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    bits = 8 if request.param in ("lstm", "relu") else 16
+    x = torch.from_numpy(random.uniform(-1, 1, (1, 3, 4)).astype("float32"))
+    form = "int8" if bits == 8 else "int16x8"
+    integers, _ = quantized(SMALL[request.param]().eval(), [[x]], form, bits)
+    low, high = fixedpoint.limits(bits)
+    values = random.integers(low, high + 1, (CASES, 1, 3, 4))
+    ends = random.choice([low, high, 0, -1], values.shape)
+    x = np.where(np.arange(CASES)[:, None, None, None] % 3, values, ends).astype(f"int{bits}")
+    expected = np.stack([Numpy(integers.mod)(one)[0] for one in x])
+    assert {low, high} & set(np.unique(expected))  # results saturate
+    return integers.mod, x, expected
+
+
+@pytest.mark.parametrize("target", ["host", "mps2-an386"])
+def test_ten_thousand_cases_under_sanitizers(small, target, model_of, tmp_path):
+    """The C for cores with DSP says in plain C too what its instructions compute."""
+    mod, x, expected = small
+    model = model_of(mod, target)
+    for name, text in {model.header_name: model.header, **model.sources}.items():
+        (tmp_path / name).write_text(text)
+    (taken,), (given,) = model.inputs, model.outputs
+    (tmp_path / "main.c").write_text(
+        f"""
+        #include <stdio.h>
+        #include "{model.header_name}"
+        static long long x[{taken.nbytes}], y[{given.nbytes}];
+        int main(void) {{
+          struct tvmgen_m_inputs inputs = {{.{taken.name} = x}};
+          struct tvmgen_m_outputs outputs = {{.{given.name} = y}};
+          while (fread(x, {taken.nbytes}, 1, stdin) == 1) {{
+            if (tvmgen_m_run(&inputs, &outputs) != 0) return 1;
+            fwrite(y, {given.nbytes}, 1, stdout);
+          }}
+          return 0;
+        }}
+        """
+    )
+    flags = ["-std=gnu99", "-O1", "-fsanitize=undefined,address", "-fno-sanitize-recover=all"]
+    program = tmp_path / "program"
+    subprocess.run(["cc", *flags, *tmp_path.glob("*.c"), "-lm", "-o", program], check=True)
+    done = subprocess.run([program], input=x.tobytes(), capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, given.dtype).reshape(expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_three_hundred_cases_on_every_board(small, board, model_of):
+    mod, x, expected = small
+    result = tvm_kp.run(model_of(mod, board), board, {"x": x[:ON_BOARDS]})
+    (found,) = result.outputs.values()
+    np.testing.assert_array_equal(found, expected[:ON_BOARDS])
+
+
+def test_a_stream_has_the_bits_of_the_sequence():
+    torch.manual_seed(0)
+    network = SMALL["kronecker lstm"]().eval()
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 1, 3, 4)).astype("float32")
+    options = tvm_kp.Options(quantize="int8", calibration={"x": x})
+    example = (torch.from_numpy(x[0]),)
+    for target in ("host", "mps2-an386"):
+        whole, step = (
+            tvm_kp.compile(network, target, example_inputs=example, options=replace(options, **s))
+            for s in ({}, {"stream": True})
+        )
+        expected = tvm_kp.run(whole.model, target, {"x": x[:1]}).outputs["output"]
+        rows = x[0].transpose(1, 0, 2)[:, None]  # a time step an inference
+        found = tvm_kp.run(step.model, target, {"x": rows}).outputs["output"]
+        np.testing.assert_array_equal(found[-1], expected[0])
