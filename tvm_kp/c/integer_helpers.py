@@ -25,6 +25,26 @@ static inline int32_t kp_saturate{bits}(int32_t x) {{
 
 HELPERS = {
     **{f"kp_saturate{bits}": _saturate(bits) for bits in range(2, 32)},
+    "kp_multiply_high": """\
+// a * b / 2**32, rounded to the nearest integer, halves up.
+static inline int32_t kp_multiply_high(int32_t a, int32_t b) {
+#if defined(__ARM_FEATURE_DSP)
+  int32_t result;
+  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+  // Products of halves: these cores have no long multiply. What is below bit 16 carries nothing.
+  const int32_t a_high = a >> 16, b_high = b >> 16;
+  const uint32_t a_low = (uint32_t)a & 0xFFFF, b_low = (uint32_t)b & 0xFFFF;
+  const int32_t one = a_high * (int32_t)b_low, other = b_high * (int32_t)a_low;
+  const uint32_t middle = (a_low * b_low >> 16) + ((uint32_t)one & 0xFFFF) +
+                          ((uint32_t)other & 0xFFFF) + 0x8000;
+  return a_high * b_high + (one >> 16) + (other >> 16) + (int32_t)(middle >> 16);
+#else
+  return (int32_t)(((int64_t)a * b + INT64_C(0x80000000)) >> 32);
+#endif
+}
+""",
     "kp_interpolate": """\
 // Linear between entries of a table that is 0 in its middle, at x / 2**between.
 static inline int32_t kp_interpolate(const int16_t *middle, int32_t x, int32_t between,

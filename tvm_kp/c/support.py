@@ -104,18 +104,6 @@ static inline float kp_tanhf(float x) {{
   return x * p / q;
 }}
 """,
-    "kp_multiply_high": """\
-// a * b / 2**32, rounded to the nearest integer, halves up.
-static inline int32_t kp_multiply_high(int32_t a, int32_t b) {
-#if defined(__ARM_FEATURE_DSP)
-  int32_t result;
-  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
-  return result;
-#else
-  return (int32_t)(((int64_t)a * b + INT64_C(0x80000000)) >> 32);
-#endif
-}
-""",
     "kp_sigmoidf": """\
 // 1 / (1 + exp(-x)) = 1/2 + tanh(x/2)/2, at most 2.5e-7 off.
 static inline float kp_sigmoidf(float x) {
