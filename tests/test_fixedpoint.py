@@ -98,11 +98,31 @@ def test_weights_fill_their_range(rows, columns, seed, per_row):
     random = np.random.default_rng(seed)
     w = random.standard_normal((rows, columns)) * 10.0 ** random.integers(-6, 3, (rows, 1))
     q, scale = fixedpoint.quantize_weights(w, per_row=per_row)
-    assert scale.shape == ((rows, 1) if per_row else ())
+    assert scale.shape == ((rows, 1) if per_row else (1, 1))
     assert np.abs(q).max() == 127
     assert (np.abs(q * scale - w) <= scale * 0.5000001).all()
     assert scale.max() <= 1024.0001 * scale.min()
     Multiplier.of(scale / scale.max())  # one multiplier serves all rows
+
+
+def test_rows_have_scales_where_they_pay():
+    w = np.random.default_rng(0).uniform(-1, 1, (2, 3, 8))
+    assert fixedpoint.quantize_weights(w)[1].shape == (2, 1, 1)
+    w[:, 1:] /= 50
+    q, scale = fixedpoint.quantize_weights(w)
+    assert scale.shape == (2, 3, 1)
+    turned, scales = fixedpoint.quantize_weights(w.swapaxes(1, 2), inner=-2)
+    np.testing.assert_array_equal(turned, q.swapaxes(1, 2))
+    np.testing.assert_array_equal(scales, scale.swapaxes(1, 2))
+
+
+def test_rounded_weights_are_rounded_to_themselves():
+    for rows in (1.0, np.geomspace(1, 1e-4, 6)[:, None]):
+        w = rows * np.random.default_rng(0).standard_normal((6, 9))
+        q, scale = fixedpoint.quantize_weights(w)
+        again, scales = fixedpoint.quantize_weights((q * scale).astype(np.float32))
+        np.testing.assert_array_equal(again, q)
+        np.testing.assert_allclose(scales, scale, rtol=1e-6)
 
 
 def test_zero_weights_have_a_scale():
@@ -143,3 +163,22 @@ def test_activations_round_to_fewer_bits(result_fraction):
     ]:
         result = function(INT16, fraction, result_fraction) * unit
         assert np.abs(result - exact).max() <= unit / 2 + 1.2e-4
+
+
+@given(
+    st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=40),
+    st.floats(2.0**-15, 2.0**-4),
+)
+def test_softmax_is_near_the_function_and_its_parts_make_one(values, scale):
+    x = np.array(values)
+    multiplier = Multiplier.of(scale * np.log2(np.e) * 2**fixedpoint.EXP_FRACTION)
+    exact = np.exp((x - x.max()) * scale)
+    found = fixedpoint.softmax(x[None], multiplier)[0] / 2**15
+    np.testing.assert_allclose(found, exact / exact.sum(), rtol=0, atol=1.5e-3)
+    assert abs(found.sum() - 1) <= (1 + len(x)) / 2**15
+
+
+def test_powers_of_two_below_one():
+    t = np.arange(20 * 2**fixedpoint.EXP_FRACTION)
+    found = fixedpoint.exp2_negative(t) / 2**15
+    assert np.abs(found - 2.0 ** -(t / 2**fixedpoint.EXP_FRACTION)).max() <= 2.1e-4

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 Integers = NDArray[Any]
 Ints32 = NDArray[np.int32]
 
+LEAST_SCALE = 1 / 1024  # of weights, beside the largest of the same product: one shift serves all
+ROWS_PAY = 0.5  # the part of the rounding errors' energy that scales of rows may leave
 TABLE_INTERVALS = 512  # the table of tanh covers [-8, 8)
 _TABLE_BITS = 5  # its points are 2**-5 apart
 _LAST_ENTRY = 32766  # with 32767 a sigmoid would be rounded to 1, which int16 has not
@@ -116,18 +118,28 @@ def dequantize(q: ArrayLike, scale: float) -> NDArray[np.float32]:
 
 
 def quantize_weights(
-    w: ArrayLike, bits: int = 8, per_row: bool = False
+    w: ArrayLike,
+    bits: int = 8,
+    per_row: bool | None = None,
+    inner: int = -1,
+    smallest: float = 0.0,
 ) -> tuple[Ints32, NDArray[np.float64]]:
     """Weights -> (q, scale), symmetric: ``|q|`` <= 2**(bits - 1) - 1, nearest, halves up.
 
-    ``per_row`` gives every row of ``w`` (rows, columns) a scale of its own, at least 1/1024 of
-    the largest: shape (rows, 1), else (). What is all zero has the scale 1.
+    ``w`` is (…, rows, columns), or (…, columns, rows) with ``inner`` -2, the axis that a product
+    sums over. Every matrix of a batch has a scale of its own, with ``per_row`` every row of one,
+    and with None that is so where it pays: see ``ROWS_PAY``. Scales broadcast to ``w``; they are
+    at least ``LEAST_SCALE`` of the largest and ``smallest``, and 1 where all is zero.
     """
     w = np.asarray(w, np.float64)
-    largest = np.asarray(np.abs(w).max())
-    if per_row:
-        largest = np.maximum(np.abs(w).max(axis=-1, keepdims=True), largest / 1024)
-    scale = largest / limits(bits)[1] if largest.any() else np.ones_like(largest)
+    if per_row is None:
+        whole, rows = (quantize_weights(w, bits, way, inner, smallest) for way in (False, True))
+        errors = [float(((q * scale - w) ** 2).sum()) for q, scale in (whole, rows)]
+        return rows if errors[1] < ROWS_PAY * errors[0] else whole
+    largest = np.abs(w).max(axis=inner if per_row else (-2, -1), keepdims=True)
+    largest = np.maximum(largest, LEAST_SCALE * largest.max())
+    scale = np.maximum(largest / limits(bits)[1], smallest)
+    scale[scale == 0] = 1.0
     return np.floor(w / scale + 0.5).astype(np.int32), scale
 
 
@@ -199,6 +211,33 @@ def interpolate(x: ArrayLike, form: Interpolation) -> Ints32:
     table = tanh_table().astype(np.int32)
     total = table[index] * (width - rest) + table[index + 1] * rest
     return (total + form.offset) >> form.shift
+
+
+EXP_FRACTION = 10  # bits of the exponents of softmax behind the point
+# 2**-f on [0, 1), 15 fraction bits: the minimax cubic through both ends, 8e-5 off.
+EXP_POLYNOMIAL = (32768, -22665, 7579, -1298)
+
+
+def softmax(x: ArrayLike, multiplier: Multiplier) -> Ints32:
+    """softmax of int16 along the last axis, at most 65,536 long, to 15 fraction bits.
+
+    ``multiplier`` is the scale of ``x`` times log2(e) * 2**``EXP_FRACTION``: every term is
+    2**-(n + f), n whole, so a shift, and f below 1, a polynomial.
+    """
+    x = np.asarray(x, np.int32)
+    below = requantize(x.max(axis=-1, keepdims=True) - x, multiplier, 32)
+    terms = exp2_negative(below)
+    total = terms.sum(axis=-1, keepdims=True, dtype=np.int32)
+    return np.minimum(((terms << 15) + (total >> 1)) // total, limits(16)[1]).astype(np.int32)
+
+
+def exp2_negative(t: ArrayLike) -> Ints32:
+    """2**-t of t >= 0 with ``EXP_FRACTION`` bits, to 15 fraction bits."""
+    t = np.asarray(t, np.int32)
+    f = (t & ((1 << EXP_FRACTION) - 1)) << (15 - EXP_FRACTION)
+    c0, c1, c2, c3 = EXP_POLYNOMIAL
+    value = c0 + shift_right(f * (c1 + shift_right(f * (c2 + shift_right(f * c3, 15)), 15)), 15)
+    return value >> np.minimum(t >> EXP_FRACTION, 31)
 
 
 def _half(shift: int) -> int:

@@ -57,6 +57,9 @@ def operators(random):
             (2, lambda x, n=name, f=fraction, t=to: getattr(ops, n)(x, f, t),
              lambda x, n=name, f=fraction, t=to: getattr(fixedpoint, n)(x, f, t), 16)
         )  # fmt: skip
+    scale = float(2.0 ** random.uniform(-15, -5))
+    powers = Multiplier.of(scale * np.log2(np.e) * 2**fixedpoint.EXP_FRACTION)
+    result.append((2, lambda x: ops.softmax(x, scale), lambda x: fixedpoint.softmax(x, powers), 16))
     return result
 
 

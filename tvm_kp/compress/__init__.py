@@ -1,5 +1,6 @@
-"""PyTorch layers that carry structured weights, and their training."""
+"""PyTorch layers that carry structured weights, their training, also with rounded weights."""
 
+from tvm_kp.compress.fake_quantize import freeze, prepare
 from tvm_kp.compress.fast_rnn import FastGRNN, FastRNN, KroneckerFastGRNN, KroneckerFastRNN
 from tvm_kp.compress.layers import KroneckerGRU, KroneckerLSTM, KroneckerRNN
 from tvm_kp.compress.training import Epoch, fit
@@ -14,4 +15,6 @@ __all__ = [
     "KroneckerLSTM",
     "KroneckerRNN",
     "fit",
+    "freeze",
+    "prepare",
 ]

@@ -20,6 +20,8 @@ from tvm_kp.kronecker import Factors
 class _Fused(KroneckerLayer):
     """A layer that one of PyTorch's recurrent operators computes."""
 
+    loops = False
+
     def _call(self, run: Callable[..., Any], x: Tensor, hx: Tensor | States) -> Any:
         weights = [*self.weights(), *self._bias_pair()]
         options = (self.bias is not None, 1, 0.0, self.training, False, self.batch_first)
@@ -122,6 +124,7 @@ class KroneckerGRU(_Fused):
         apart = reset_after if apart is None else apart
         self.reset_after, self._biases = reset_after, 4 if reset_after else 3
         super().__init__(input_size, hidden_size, factors, apart, bias, batch_first, device, dtype)
+        self.loops = not reset_after
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, reset_after={self.reset_after}"

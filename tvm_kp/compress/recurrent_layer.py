@@ -25,6 +25,7 @@ class RecurrentLayer(nn.Module):
 
     _states: ClassVar[int] = 1
     _scalars: ClassVar[Mapping[str, float]] = {}  # trained, with the values they start from
+    loops: bool = True  # over the steps here, not in an operator of PyTorch
     _biases: int = 1  # vectors of hidden_size in the bias
 
     bias: Tensor | None
@@ -75,6 +76,10 @@ class RecurrentLayer(nn.Module):
         """W_ih (rows, input_size) and W_hh (rows, hidden_size), hidden_size rows a gate."""
         raise NotImplementedError
 
+    def stored(self, h: Tensor) -> Tensor:
+        """What of a state ``h`` is kept for the next step: all, but for fake quantization."""
+        return h
+
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, bias={self.bias is not None}"
 
@@ -102,9 +107,9 @@ class RecurrentLayer(nn.Module):
     ) -> tuple[Tensor, States]:
         """The states (N, hidden_size) that ``step(x_t, h)`` goes through, and the last one."""
         time_axis = 1 if self.batch_first else 0
-        h, passed = states[0].squeeze(0), []
+        h, passed = self.stored(states[0].squeeze(0)), []
         for x_t in x.unbind(time_axis):
-            h = step(x_t, h)
+            h = self.stored(step(x_t, h))
             passed.append(h)
         return torch.stack(passed, time_axis), (h.unsqueeze(0),)
 

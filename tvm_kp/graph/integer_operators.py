@@ -4,12 +4,14 @@
 - ``kp.requantize(x, factor)``: int32 -> int8 or int16, ``fixedpoint.requantize``; ``factor`` is
   a constant, int32, that broadcasts to ``x``.
 - ``kp.interpolate(x, table)``: tanh or the sigmoid of int16, as int16.
+- ``kp.softmax(x, factor)``: int16 -> int16, ``fixedpoint.softmax`` along the last axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import e, log2
 from typing import Any
 
 import tvm
@@ -63,12 +65,20 @@ def _tanh_table() -> relax.Constant:
     return relax.const(fixedpoint.tanh_table())
 
 
+def softmax(x: relax.Expr, scale: float) -> relax.Call:
+    """softmax along the last axis of int16 that stand for ``scale`` times themselves."""
+    multiplier = Multiplier.of(scale * log2(e) * 2**fixedpoint.EXP_FRACTION)
+    factor = relax.const(multiplier.factor, "int32")
+    return _call("kp.softmax", [x, factor], left=multiplier.left, dtype="int16")
+
+
 def legalizations() -> dict[str, Legalize]:
     """For ``relax.transform.LegalizeOps``: the operators as loops."""
     return {
         "kp.quantize": _legal(_quantize),
         "kp.requantize": _legal(_requantize),
         "kp.interpolate": _legal(_table),
+        "kp.softmax": _legal(_softmax),
         integer_matmul.OP_NAME: integer_matmul.legalize,
     }
 
@@ -107,6 +117,39 @@ def _table(attrs: Any, x: te.Tensor, table: te.Tensor) -> te.Tensor:
     return te.compute(x.shape, element, name="interpolate")
 
 
+def _softmax(attrs: Any, x: te.Tensor, factor: tirx.Expr) -> te.Tensor:
+    *lead, size = x.shape
+    axes = [te.reduce_axis((0, size), "k") for _ in range(2)]
+
+    def largest(*at: tirx.Var) -> tirx.Expr:
+        return te.max(x(*at, axes[0]), axis=axes[0])
+
+    top = te.compute(lead, largest, name="largest")
+
+    def term(*at: tirx.Var) -> tirx.Expr:
+        below = top(*at[:-1]).astype("int32") - x(*at).astype("int32")
+        return _exp2_negative(requantized(below, factor, int(attrs["left"]), "int32"))
+
+    terms = te.compute(x.shape, term, name="terms")
+    total = te.compute(lead, lambda *at: te.sum(terms(*at, axes[1]), axis=axes[1]), name="total")
+
+    def share(*at: tirx.Var) -> tirx.Expr:
+        whole = total(*at[:-1])
+        rounded = tirx.truncdiv(terms(*at) * 32768 + (whole >> 1), whole)
+        return tirx.min(rounded, tirx.const(32767, "int32")).astype("int16")
+
+    return te.compute(x.shape, share, name="softmax")
+
+
+def _exp2_negative(t: tirx.Expr) -> tirx.Expr:
+    bits = fixedpoint.EXP_FRACTION
+    f = (t & ((1 << bits) - 1)) * (1 << (15 - bits))
+    value, *rest = (tirx.const(c, "int32") for c in reversed(fixedpoint.EXP_POLYNOMIAL))
+    for coefficient in rest:
+        value = coefficient + ((f * value + (1 << 14)) >> 15)
+    return value >> tirx.min(t >> bits, tirx.const(31, "int32"))
+
+
 def _legal(function: Callable[..., te.Tensor]) -> Legalize:
     def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         args = [immediate(arg) for arg in call.args]
@@ -129,4 +172,5 @@ def _infer_type(call: relax.Call, _builder: relax.BlockBuilder) -> relax.TensorT
 
 register("kp.quantize", "Floats to integers of a scale.", _infer_type)
 register("kp.requantize", "Sums to integers of another scale.", _infer_type)
+register("kp.softmax", "softmax of integers along the last axis.", _infer_type)
 register("kp.interpolate", "A function from a table, linear between its entries.", _infer_type)

@@ -17,7 +17,7 @@ from tvm_kp.graph import scan
 from tvm_kp.graph.integer_operators import legalizations
 from tvm_kp.graph.rewrite import bindings, returned, substitute, variables
 
-_DTYPES = ("float32", "float64", "int8", "int16", "int32")
+_DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64")
 
 Values = dict[relax.Var, Any]  # arrays, and lists of them for tuples
 Observe = Callable[[Sequence[np.ndarray]], dict[relax.Var, np.ndarray]]
@@ -46,8 +46,7 @@ class _Part:
 def observer(mod: tvm.IRModule) -> Observe:
     """A function from the inputs of ``main`` to the values of its tensors and its time steps'.
 
-    Those of a step are stacked along a new first axis, first index first; left out are tensors
-    that hold no numbers to calculate with, such as indices.
+    Those of a step are stacked along a new first axis, first index first.
     """
     parts = _parts(mod["main"])
     called = {gv: f for gv, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}

@@ -166,13 +166,37 @@ def test_formats(lstm):
     assert all(tensor.snr_db > 25 for tensor in tensors)
 
 
+class Root(nn.Module):
+    def forward(self, x):
+        return torch.sqrt(torch.abs(x) + 1)
+
+
 def test_an_operator_without_an_integer_form(lstm):
-    model = Classifier(lstm.rnn, 10, nn.Softmax(-1))
+    model = Classifier(lstm.rnn, 10, Root())
     mod, record = arranged(model, X), [X.numpy()]
-    with pytest.raises(ModelError, match=r"relax\.nn\.softmax has no integer form.*--allow-float"):
+    with pytest.raises(ModelError, match=r"relax\.sqrt has no integer form.*--allow-float"):
         integers(mod, [record])
     (found,) = run(integers(mod, [record], allow_float=True), record)
     np.testing.assert_allclose(found, model(X).detach().numpy(), rtol=0, atol=0.02)
+
+
+class Largest(nn.Module):
+    def forward(self, x):
+        return torch.argmax(x, -1)
+
+
+@pytest.mark.parametrize("head", [nn.Softmax(-1), Largest()])
+@pytest.mark.parametrize("io_bits", [None, 16])
+def test_heads(lstm, head, io_bits):
+    model = Classifier(lstm.rnn, 10, head)
+    mod, record = arranged(model, X), [X.numpy()]
+    quantized = integers(mod, [record], 16, io_bits=io_bits)
+    (found,) = run(quantized, record)
+    if isinstance(head, nn.Softmax) and io_bits:
+        assert found.dtype == "int16"
+        found = found * quantized.outputs[0]
+    np.testing.assert_allclose(found, model(X).detach().numpy(), rtol=0, atol=2e-3)
+    assert "softmax" not in quantized.mod.script().replace("kp.softmax", "")
 
 
 def test_measured_accuracy(lstm):

@@ -42,9 +42,9 @@ def measure(
     """Range, format, saturation and error of what ``quantized`` stores of ``mod``'s tensors.
 
     Errors grow from tensor to tensor and from step to step: they are those of the deployed
-    model, in which every tensor is made of quantized ones. With ``labels``, the index of the
-    largest value of the first output for each record, also how often ``mod`` and ``quantized``
-    are right.
+    model, in which every tensor is made of quantized ones. With ``labels``, the class of each
+    record that the first output is or has its largest value at, also how often ``mod`` and
+    ``quantized`` are right.
     """
     see, see_integers = observer(mod), observer(quantized.mod)
     sums: dict[relax.Var, _Sums] = {}
@@ -57,7 +57,8 @@ def measure(
                 one = sums.setdefault(var, _Sums(stored.range))
                 _add(one, stored, floats[var], integers[stored.var], var in quantized.in_steps)
         pairs = zip(outputs, (floats, integers), strict=True)
-        answers.append([int(np.argmax(seen[output])) for output, seen in pairs])
+        if labels is not None:
+            answers.append([_class(seen[output]) for output, seen in pairs])
     names = _names(mod)
     tensors = tuple(
         _reported(names.get(var, var.name), quantized.tensors[var], one, var in names)
@@ -67,6 +68,11 @@ def measure(
         return tensors, None
     right = (np.array(answers) == np.asarray(labels)[:, None]).mean(axis=0)
     return tensors, (float(right[0]), float(right[1]))
+
+
+def _class(output: np.ndarray) -> int:
+    """The class that a model answers: what its argmax gave, or where its scores are largest."""
+    return int(output.ravel()[0]) if output.dtype == np.int64 else int(np.argmax(output))
 
 
 def _add(sums: _Sums, stored: StoredTensor, x: np.ndarray, q: np.ndarray, in_step: bool) -> None:

@@ -16,7 +16,6 @@ from tvm_kp.graph.quantization.values import Arithmetic, Quantized
 
 WEIGHT_BITS = 8
 _ROOM = 2**29  # for a bias among sums of 32 bits
-_WORTH = 0.5  # the part of the rounding errors' energy that a scale for each row must save
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,7 @@ class Product:
 
         Every matrix of a batch has its own, and every row of one where that pays.
         """
-        whole = self._rounded((-2, -1), smallest)
-        rows = self._rounded((self._inner,), smallest)
-        errors = [float(((q * scale - self.w) ** 2).sum()) for q, scale in (whole, rows)]
-        q, scale = rows if errors[1] < _WORTH * errors[0] else whole
+        q, scale = fixedpoint.quantize_weights(
+            self.w, WEIGHT_BITS, inner=self._inner, smallest=smallest
+        )
         return q, scale if scale.size > 1 else scale.reshape(())
-
-    def _rounded(self, axes: tuple[int, ...], smallest: float) -> tuple[np.ndarray, np.ndarray]:
-        """Weights that share a scale along ``axes``."""
-        largest = np.abs(self.w).max(axis=axes, keepdims=True)
-        largest = np.maximum(largest, largest.max() / 1024)
-        scale = np.maximum(largest / fixedpoint.limits(WEIGHT_BITS)[1], smallest)
-        scale[scale == 0] = 1.0
-        return np.floor(self.w / scale + 0.5).astype(np.int32), scale

@@ -110,6 +110,11 @@ class Rewriter:
         if name in POINTWISE and is_float(var):
             args = [self._operand(arg) for arg in value.args if _is_tensor(arg)]
             return self._stored(var, POINTWISE[name](self._to, value, args))
+        if name == "relax.nn.softmax" and int(value.attrs.axis) in (-1, len(var.ty.shape) - 1):
+            return self._to.softmax(self.narrow(value.args[0]))
+        if name in ("relax.argmax", "relax.argmin") and is_float(value.args[0]):
+            x = self.narrow(value.args[0]).expr
+            return emit(relax.Call(value.op, [x], value.attrs, value.ty_args))
         return self._other(var, value)
 
     def _scan(self, call: scan.Scan) -> Value:

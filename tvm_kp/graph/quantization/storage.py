@@ -19,6 +19,14 @@ MOVES = {
     *("relax.expand_dims", "relax.squeeze", "relax.flatten", "relax.broadcast_to", "relax.nn.pad"),
 }
 ACTIVATIONS = {"relax.sigmoid": "sigmoid", "relax.tanh": "tanh"}
+# What reads integers of any scale.
+_KINDS = {
+    **ACTIVATIONS,
+    "relax.matmul": "product",
+    "relax.nn.softmax": "softmax",
+    "relax.argmax": "order",
+    "relax.argmin": "order",
+}
 
 Tensor: TypeAlias = "relax.Var | GenericConst"
 
@@ -27,9 +35,9 @@ Tensor: TypeAlias = "relax.Var | GenericConst"
 class Stored:
     """Tensors with one scale, because they are the same data, moved around.
 
-    ``readers`` and ``writers`` are kinds of operators: "product", "sigmoid", "tanh", "pointwise",
-    and "input" and "output" of the model. What is not ``kept`` lies in no memory: point-wise
-    operators compute and read it.
+    ``readers`` and ``writers`` are kinds of operators: "product", "sigmoid", "tanh", "softmax",
+    "order" (argmax), "pointwise", and "input" and "output" of the model. What is not ``kept`` lies
+    in no memory: point-wise operators compute and read it.
     """
 
     members: list[Tensor] = field(default_factory=list)
@@ -145,7 +153,7 @@ class Storage:
                 for tensor in (t for t in moved if isinstance(t.ty, relax.TensorType)):
                     self[tensor].kept = True
             elif name:
-                kind = "product" if name == "relax.matmul" else ACTIVATIONS.get(name, "pointwise")
+                kind = _KINDS.get(name, "pointwise")
                 for tensor in _tensors(binding.value):
                     if isinstance(tensor, relax.Var):
                         self[tensor].readers.add(kind)

@@ -103,6 +103,11 @@ class Arithmetic:
     def tanh(self, x: Quantized) -> Quantized:
         return self._activation(x, ops.tanh, 8)
 
+    def softmax(self, x: Quantized) -> Quantized:
+        """Along the last axis; int16, 15 fraction bits."""
+        narrow = x.expr if x.dtype == "int16" else self.emit(relax.op.astype(x.expr, "int16"))
+        return Quantized(self.emit(ops.softmax(narrow, x.scale)), 2.0**-15, 1 << 15)
+
     def _activation(
         self, x: Quantized, function: Callable[[relax.Expr, int], relax.Expr], covered: int
     ) -> Quantized:
