@@ -8,8 +8,9 @@ fewer once factored.
 ``--json`` writes {"results": […]}, an object a measurement, with the keys workload, weights (dense
 or factored), factors, format, target, instructions (one inference), macs, instructions_per_mac,
 speed_up (over the first row of the same target), flash_bytes, code_bytes, weights_bytes,
-ram_bytes, max_difference and snr_db (to PyTorch's outputs, the largest and in decibels) and
-operators (name, calls, instructions). With ``--host`` the keys are those of ``bench_host``.
+ram_bytes, stack_bytes, max_difference and snr_db (to PyTorch's outputs, the largest and in
+decibels) and operators (name, calls, instructions). With ``--host`` the keys are those of
+``bench_host``.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def _measure(taken: Sample, board: str, steps: int, factorize: bool, form: str) 
     x, expected = taken.x.numpy(), taken.expected.numpy()
     result = tvm_kp.run(compiled.model, board, {"x": x}, profile=True)
     instructions, macs = median(result.instructions), _macs(compiled.model.decisions, steps)
-    sizes = ("flash_bytes", "code_bytes", "weights_bytes", "ram_bytes")
+    sizes = ("flash_bytes", "code_bytes", "weights_bytes", "ram_bytes", "stack_bytes")
     return {
         "target": board,
         "instructions": instructions,

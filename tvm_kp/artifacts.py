@@ -205,7 +205,8 @@ class Model:
 class Footprint:
     """Bytes of a model as its target's compiler made it, without harness.
 
-    ``code`` includes the tables and helpers that were not in ``constants_bytes``; ``sections``
+    ``code`` includes the tables and helpers that were not in ``constants_bytes``; ``ram`` leaves
+    out the stack, of which ``stack_bytes`` are used beside what the C library needs; ``sections``
     is the table shown when something does not fit: (what, bytes), largest first.
     """
 
@@ -213,6 +214,7 @@ class Footprint:
     weights_bytes: int
     ram_bytes: int
     sections: tuple[tuple[str, int], ...] = ()
+    stack_bytes: int = 0
 
     @property
     def flash_bytes(self) -> int:

@@ -45,6 +45,13 @@ def test_library_code_counts(make_model: Callable[..., Model]) -> None:
     assert pulled.code_bytes > plain.code_bytes + 200
 
 
+def test_stack_is_that_of_the_deepest_call(make_model: Callable[..., Model]) -> None:
+    target = Target.load("mps2-an386")
+    body = "volatile int32_t kept[100]; kept[*steps & 63] = 1; *total = kept[0];"
+    plain, deep = (toolchain.footprint(make_model(*b), target).stack_bytes for b in ((), (body,)))
+    assert plain + 400 - 64 <= deep <= plain + 400 + 64
+
+
 def test_host_footprint(make_model: Callable[..., Model]) -> None:
     found = toolchain.footprint(make_model(), Target.load("host"))
     assert found.ram_bytes >= 16 + make_model().io_bytes

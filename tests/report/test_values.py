@@ -12,6 +12,7 @@ def test_compile_keys(compiled):
         *("model", "target", "decisions", "flash_bytes", "ram_bytes", "code_bytes"),
         *("weights_bytes", "workspace_bytes", "stages", "recurrences", "output_errors"),
         "quantized",
+        "stack_bytes",
     }
     assert set(value["decisions"][0]) >= {
         *("operator", "shape", "structure", "factors", "error", "macs_before", "macs_after"),

@@ -75,8 +75,9 @@ def footprint(model: Model, target: Target) -> Footprint:
     with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
         folder = Path(name)
         sources = write_sources(model, folder)
-        flags = (*MODEL_CFLAGS, "-I", str(folder))
+        flags = (*MODEL_CFLAGS, "-fstack-usage", "-I", str(folder))
         objects = compile_objects(sources, target, folder / "objects", flags)
+        stack = _stack(folder / "objects")
         image = folder / "model.elf"
         roots = ",".join(f"-u,{name}" for name in model.entries)
         entry = f"-Wl,--gc-sections,{roots},-e,{model.entries[0]}"
@@ -90,8 +91,24 @@ def footprint(model: Model, target: Target) -> Footprint:
         code_bytes=flash - model.constants_bytes,
         weights_bytes=model.constants_bytes,
         ram_bytes=ram + model.io_bytes + model.state_bytes,
+        stack_bytes=stack,
         sections=tuple(sorted([*symbols, *tensors], key=lambda row: -row[1])),
     )
+
+
+def _stack(folder: Path) -> int:
+    """Bytes of stack that a model needs, the C library left out.
+
+    The functions of its first file, entry and main, call each other, and then one operator.
+    """
+    entry, *operators = (_frames(path) for path in sorted(folder.glob("*.su")))
+    return sum(entry) + max((max(frames, default=0) for frames in operators), default=0)
+
+
+def _frames(path: Path) -> list[int]:
+    """What GCC says of the stack of every function in a file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [int(line.split("\t")[1]) for line in lines]
 
 
 def constants_memory(constants_bytes: int, target: Target) -> str:

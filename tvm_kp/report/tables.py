@@ -146,6 +146,7 @@ def footprint_table(model: Model, footprint: Footprint) -> Table:
         ("flash", "all", footprint.flash_bytes),
         *ram,
         ("RAM", "all", footprint.ram_bytes),
+        ("stack", "without the C library's", footprint.stack_bytes),
     )
     return Table(f"Sizes on {model.target}", ("memory", "what", "bytes"), rows)
 
