@@ -91,7 +91,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", action="store_true", help="time this CPU instead, by LLVM")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, for scripts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, for people")
-    parser.add_argument("--readme", action="store_true", help="rewrite the tables in README.md")
+    parser.add_argument("--readme", action="store_true", help="rewrite the table in README.md")
     return parser.parse_args(argv)
 
 
@@ -176,15 +176,15 @@ def _write(
     args: argparse.Namespace, rows: Sequence[dict[str, Any]], shown: Sequence[report.Table]
 ) -> None:
     console.stdout().print(*shown, sep="\n")
-    markdown = "\n".join(f"{t.title}:\n\n{t.to_markdown()}\n" for t in shown)
+    texts = [f"{t.title}:\n\n{t.to_markdown()}\n" for t in shown]
     if args.json is not None:
         output.write_json(args.json, {"results": list(rows)})
     if args.markdown is not None:
-        output.write(args.markdown, markdown)
+        output.write(args.markdown, "\n".join(texts))
     if args.readme:
         start, end = MARKERS
         before, rest = README.read_text(encoding="utf-8").split(start)
-        output.write(README, f"{before}{start}\n{markdown}\n{end}{rest.split(end)[1]}")
+        output.write(README, f"{before}{start}\n{texts[0]}\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":

@@ -34,9 +34,8 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
     error, terms, rank, split_row, nonzeros, macs_before, macs_after, bytes_before, bytes_after,
     reason), flash_bytes, ram_bytes, stack_bytes, code_bytes, weights_bytes, workspace_bytes,
     stages, recurrences (loops that PyTorch had unrolled: name, steps, operators, reason, which is
-    empty
-    where it is a loop again), output_errors (of approximate weights on calibration inputs: name,
-    largest, relative), quantized (null for floats; format, calibration, records, accuracies,
+    empty where it is a loop again), output_errors (of approximate weights on calibration inputs:
+    name, largest, relative), quantized (null for floats; format, calibration, records, accuracies,
     tensors: name, low, high, scale, bits, saturated, harmless, snr_db, drift).
     """
     model, footprint = compiled.model, compiled.footprint
