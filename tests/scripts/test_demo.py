@@ -29,7 +29,7 @@ def test_end_to_end(demo, folder, capsys):
     for text in (
         "epoch 2 of 2",
         "accuracy, mps2-an386",
-        "compression",
+        "fewer parameters",
         "speed-up",
         "3 test images",
     ):
