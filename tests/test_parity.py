@@ -1,6 +1,6 @@
 """Random models: PyTorch, TVM's virtual machine, the C here and the C on a board agree.
 
-Twenty models at a time are the parts of one, which is exported and compiled as a whole: an import,
+Ten models at a time are the parts of one, which is exported and compiled as a whole: an import,
 a build and a start of the emulator cost more than a small model.
 """
 
@@ -24,8 +24,8 @@ from tvm_kp.artifacts import Model
 from tvm_kp.compress.layers import KroneckerLSTM
 from tvm_kp.kronecker import factor_shapes
 
-BUNDLES, PARTS, RECORDS = 10, 20, 3
-CELL_BUNDLES = 12  # of 32 parts
+BUNDLES, PARTS, RECORDS = 20, 10, 3
+CELL_BUNDLES = 24  # of 16 parts
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547", "mps2-an385")
 STRUCTURES = ("dense", "joint", "apart", "recurrent only", "input only")
 TOLERANCE = 1e-5
