@@ -123,9 +123,9 @@ def test_a_constant_channel_costs_the_others_nothing():
 
 
 class Classifier(nn.Module):
-    def __init__(self, rnn, width, last=nn.Identity()):  # noqa: B008
+    def __init__(self, rnn, width, last=None):
         super().__init__()
-        self.rnn, self.head, self.last = rnn, nn.Linear(width, 4), last
+        self.rnn, self.head, self.last = rnn, nn.Linear(width, 4), last or nn.Identity()
 
     def forward(self, x):
         return self.last(self.head(self.rnn(x)[0][:, -1]))
