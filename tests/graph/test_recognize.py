@@ -98,6 +98,16 @@ def test_joint_weights(module_of, inputs, seed):
     assert (found.shape, found.blocks) == (w.shape, 4)
 
 
+def test_joint_where_that_saves_bytes_alone(module_of):
+    """A's columns of x and of h are multiplied after B: as many MACs apart, but with B twice."""
+    w = kron(np.random.default_rng(0), ((16, 5), (6, 8)))
+    (found,) = recognize(joined(module_of, w[:, :16], w[:, 16:]))
+    apart = [recognize(alone(module_of, part))[0] for part in (w[:, :16], w[:, 16:])]
+    assert found.structure == "kronecker joint"
+    assert found.macs_after == sum(one.macs_after for one in apart)
+    assert found.bytes_after == 4 * (16 * 5 + 6 * 8) < sum(one.bytes_after for one in apart)
+
+
 def test_weights_apart_and_half_dense(module_of):
     random = np.random.default_rng(3)
     w_x, w_h = kron(random, ((2, 3), (4, 2)), 4), kron(random, ((4, 2), (2, 4)), 4)

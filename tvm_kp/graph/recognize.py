@@ -203,7 +203,8 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
         joined = joint_weight(products, bound)
         joint = _decide(name, names[binding.var], joined, tolerance)
         apart = [alone[arg] for arg in binding.value.args]
-        if joint.macs_after < sum(one.macs_after for one in apart):
+        # Apart they may need as few MACs, but store B twice.
+        if _cost(joint) < _cost(*apart):
             for arg in binding.value.args:
                 del alone[arg]
             alone[binding.var] = replace(joint, structure=f"{joint.structure}{JOINT}")
@@ -216,6 +217,11 @@ def _in_function(name: str, function: relax.Function, tolerance: float) -> Itera
         rows = table(binding.value)
         if rows is not None:
             yield _decide_table(name, names[binding.var], rows, tolerance)
+
+
+def _cost(*decisions: Decision) -> tuple[int, int]:
+    """MACs, then bytes."""
+    return sum(one.macs_after for one in decisions), sum(one.bytes_after for one in decisions)
 
 
 def _decide_parts(
