@@ -169,7 +169,8 @@ class Operator:
 class Model:
     """A compiled network: plain C and everything known about it without running it.
 
-    One whose ``state_bytes`` are not 0 is a stream: an inference is one time step.
+    One whose ``state_bytes`` are not 0 is a stream: an inference is one time step. Of its
+    ``constants_bytes``, ``tables_bytes`` are those of functions that are interpolated.
     """
 
     name: str
@@ -185,6 +186,7 @@ class Model:
     relax: str = ""
     params: bytes = b""
     state_bytes: int = 0
+    tables_bytes: int = 0
 
     @property
     def header_name(self) -> str:
@@ -205,9 +207,10 @@ class Model:
 class Footprint:
     """Bytes of a model as its target's compiler made it, without harness.
 
-    ``code`` includes the tables and helpers that were not in ``constants_bytes``; ``ram`` leaves
-    out the stack, of which ``stack_bytes`` are used beside what the C library needs; ``sections``
-    is the table shown when something does not fit: (what, bytes), largest first.
+    ``tables_bytes`` are those of interpolated functions, ``code_bytes`` all that is neither these
+    nor weights; ``ram_bytes`` leave out the stack, of which ``stack_bytes`` are used beside what
+    the C library needs; ``sections`` is the table shown when something does not fit: (what,
+    bytes), largest first.
     """
 
     code_bytes: int
@@ -215,10 +218,11 @@ class Footprint:
     ram_bytes: int
     sections: tuple[tuple[str, int], ...] = ()
     stack_bytes: int = 0
+    tables_bytes: int = 0
 
     @property
     def flash_bytes(self) -> int:
-        return self.code_bytes + self.weights_bytes
+        return self.code_bytes + self.tables_bytes + self.weights_bytes
 
 
 @dataclass(frozen=True)

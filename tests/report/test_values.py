@@ -10,7 +10,14 @@ def test_compile_keys(compiled):
     value = json.loads(json.dumps(compile_json(compiled)))
     assert set(value) == {
         *("model", "target", "decisions", "flash_bytes", "ram_bytes", "code_bytes"),
-        *("weights_bytes", "workspace_bytes", "stages", "recurrences", "output_errors"),
+        *(
+            "tables_bytes",
+            "weights_bytes",
+            "workspace_bytes",
+            "stages",
+            "recurrences",
+            "output_errors",
+        ),
         "quantized",
         "stack_bytes",
     }
@@ -19,7 +26,9 @@ def test_compile_keys(compiled):
         *("bytes_before", "bytes_after", "reason"),
     }
     assert value["decisions"][0]["shape"] == [472, 128]
-    assert value["flash_bytes"] == value["code_bytes"] + value["weights_bytes"]
+    assert (
+        value["flash_bytes"] == value["code_bytes"] + value["tables_bytes"] + value["weights_bytes"]
+    )
     assert value["stages"] == {"import": 2.5, "emit": 0.25}
 
 

@@ -140,6 +140,7 @@ def _describe(model: Model) -> dict[str, object]:
         "operators": [asdict(o) for o in model.operators],
         "workspace_bytes": model.workspace_bytes,
         "constants_bytes": model.constants_bytes,
+        "tables_bytes": model.tables_bytes,
         "state_bytes": model.state_bytes,
     }
 

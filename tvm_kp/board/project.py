@@ -157,5 +157,6 @@ def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
         operators=tuple(Operator(**o) for o in table["operators"]),
         workspace_bytes=table["workspace_bytes"],
         constants_bytes=table["constants_bytes"],
+        tables_bytes=table["tables_bytes"],
         state_bytes=table["state_bytes"],
     )

@@ -89,7 +89,8 @@ def footprint(model: Model, target: Target) -> Footprint:
     tensors = [(f"{t.name} (input or output, ram)", t.nbytes) for t in model.inputs + model.outputs]
     return Footprint(
         code_bytes=flash - model.constants_bytes,
-        weights_bytes=model.constants_bytes,
+        tables_bytes=model.tables_bytes,
+        weights_bytes=model.constants_bytes - model.tables_bytes,
         ram_bytes=ram + model.io_bytes + model.state_bytes,
         stack_bytes=stack,
         sections=tuple(sorted([*symbols, *tensors], key=lambda row: -row[1])),
@@ -123,8 +124,9 @@ def check_fit(footprint: Footprint, target: Target) -> None:
     if "flash" not in target.memories:
         return
     needs = {"flash": footprint.code_bytes, "ram": footprint.ram_bytes}
-    place = constants_memory(footprint.weights_bytes, target)
-    needs[place] = needs.get(place, 0) + footprint.weights_bytes
+    constants = footprint.weights_bytes + footprint.tables_bytes
+    place = constants_memory(constants, target)
+    needs[place] = needs.get(place, 0) + constants
     over = [
         f"{name} {need} of {target.memories[name].length} bytes"
         for name, need in needs.items()

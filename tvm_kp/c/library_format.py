@@ -88,6 +88,7 @@ def _functions(model: Model) -> dict[str, Any]:
         # The operators' memory is planned together with main's.
         "workspace_size_bytes": model.workspace_bytes,
         "constants_size_bytes": model.constants_bytes,
+        "tables_size_bytes": model.tables_bytes,
         "io_size_bytes": model.io_bytes,
         "state_size_bytes": model.state_bytes,
         "inputs": _tensors(model.inputs),
@@ -142,6 +143,7 @@ def _model(members: dict[str, bytes]) -> Model:
         operators=operators,
         workspace_bytes=main["workspace_size_bytes"],
         constants_bytes=main["constants_size_bytes"],
+        tables_bytes=main["tables_size_bytes"],
         decisions=tuple(Decision.from_dict(entry) for entry in module["decisions"]),
         relax=members[f"src/{name}.relax"].decode(),
         params=members[f"parameters/{name}.params"],

@@ -12,6 +12,7 @@ from tvm import tirx
 
 from tvm_kp import __version__
 from tvm_kp.artifacts import Decision, Model, Operator, TensorSpec
+from tvm_kp.c.buffers import tables
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.emit import emit
 from tvm_kp.c.header import emit_header
@@ -69,6 +70,7 @@ def make_model(
         ),
         workspace_bytes=planned.peak,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
+        tables_bytes=_tables_bytes(program, kernels),
         state_bytes=emission.state_bytes,
         decisions=tuple(decisions),
         relax=mod.script(),
@@ -102,6 +104,18 @@ def _scaled(
 def _scratch_bytes(operator: str, program: Program) -> int:
     calls = (s for s, _ in program.flat() if isinstance(s, Call) and s.function == operator)
     return sum(view.nbytes for view in next(calls).scratch)
+
+
+def _tables_bytes(program: Program, kernels: Mapping[str, tirx.PrimFunc]) -> int:
+    """Of the constants from which some kernel interpolates; each is stored once."""
+    found = dict[Buffer, int]()
+    for call, _ in program.flat():
+        if isinstance(call, Call):
+            kernel = kernels[call.function]
+            views = dict(zip(kernel.params, (*call.inputs, *call.outputs), strict=True))
+            for buffer, _ in (views[table].location() for table in tables(kernel)):
+                found[buffer] = buffer.nbytes
+    return sum(found.values())
 
 
 def _params(constants: Sequence[Buffer]) -> bytes:

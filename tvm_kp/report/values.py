@@ -32,11 +32,11 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
 
     Keys: model, target, decisions (operator, function, shape, structure, blocks, factors, order,
     error, terms, rank, split_row, nonzeros, macs_before, macs_after, bytes_before, bytes_after,
-    reason), flash_bytes, ram_bytes, stack_bytes, code_bytes, weights_bytes, workspace_bytes,
-    stages, recurrences (loops that PyTorch had unrolled: name, steps, operators, reason, which is
-    empty where it is a loop again), output_errors (of approximate weights on calibration inputs:
-    name, largest, relative), quantized (null for floats; format, calibration, records, accuracies,
-    tensors: name, low, high, scale, bits, saturated, harmless, snr_db, drift).
+    reason), flash_bytes, ram_bytes, stack_bytes, code_bytes, tables_bytes, weights_bytes,
+    workspace_bytes, stages, recurrences (loops that PyTorch had unrolled: name, steps, operators,
+    reason, which is empty where it is a loop again), output_errors (of approximate weights on
+    calibration inputs: name, largest, relative), quantized (null for floats; format, calibration,
+    records, accuracies, tensors: name, low, high, scale, bits, saturated, harmless, snr_db, drift).
     """
     model, footprint = compiled.model, compiled.footprint
     return {
@@ -47,6 +47,7 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
         "ram_bytes": footprint.ram_bytes,
         "stack_bytes": footprint.stack_bytes,
         "code_bytes": footprint.code_bytes,
+        "tables_bytes": footprint.tables_bytes,
         "weights_bytes": footprint.weights_bytes,
         "workspace_bytes": model.workspace_bytes,
         "stages": dict(compiled.stages),
