@@ -6,6 +6,8 @@ A message says what was found, what is possible and what to do. Anything that is
 
 from __future__ import annotations
 
+import textwrap
+
 
 class TvmKpError(Exception):
     """Something the user can put right."""
@@ -45,3 +47,9 @@ class MissingToolError(TvmKpError):
     """A package or program that is not installed; the message has the command that installs it."""
 
     exit_code = 5
+
+
+def told(error: BaseException) -> str:
+    """Type and message of an error in a user's code, or of a library, in one line."""
+    message = textwrap.shorten(str(error), 200, placeholder=" …")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -26,7 +26,7 @@ def test_version(tvm_kp_main):
     assert (answer.code, answer.out) == (0, f"tvm-kp {tvm_kp.__version__}\n")
 
 
-@pytest.mark.parametrize("verb", ["compile", "run", "targets", "micro"])
+@pytest.mark.parametrize("verb", ["compress", "compile", "run", "targets", "micro"])
 def test_every_verb_has_help(tvm_kp_main, verb):
     answer = tvm_kp_main(verb, "--help")
     assert answer.code == 0

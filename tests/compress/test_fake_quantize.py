@@ -14,11 +14,15 @@ from tvm.ir import GenericConst
 import tvm_kp
 from tvm_kp import fixedpoint, graph
 from tvm_kp.compress import (
+    Choice,
     FastRNN,
     KroneckerFastGRNN,
     KroneckerGRU,
     KroneckerLSTM,
     KroneckerRNN,
+    LowRank,
+    Plan,
+    apply,
     fake_quantize,
     fit,
     freeze,
@@ -41,15 +45,6 @@ LAYERS = {
     "FastRNN": lambda: FastRNN(8, 12),
     "KroneckerFastGRNN": lambda: KroneckerFastGRNN(8, 12),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More wait for each other, with layers this small."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 class Net(nn.Module):
@@ -285,3 +280,10 @@ def test_wrong_use():
     freeze(net)
     with pytest.raises(ModelError, match="Sequential has no fake quantization; prepare it first"):
         freeze(net)
+
+
+def test_compressed_layers_are_refused():
+    net = Net("LSTM")
+    apply(net, Plan((Choice("rnn", (LowRank(2),)),)))
+    with pytest.raises(ModelError, match="rnn has compressed weights"):
+        prepare(net)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from tvm_kp.report import (
     decision_table,
     error_table,
     footprint_table,
+    plan_table,
     profile_table,
     quantization_tables,
     recurrence_table,
@@ -114,3 +116,14 @@ def test_made_up_calibration_is_marked(quantized):
 def test_tensors_that_saturate_are_warned_of_unless_it_is_harmless(quantized):
     (warning,) = warnings(quantized)
     assert "2.5% of the values of step.h" in warning
+
+
+def test_plans_with_and_without_errors():
+    form = {"form": "(2×16)⊗(59×8)", "rank": 16, "parameters": 2016, "compression": 29.97}
+    row = SimpleNamespace(site="rnn", **form, macs=4800, dense_macs=60416)
+    table = plan_table([row])
+    assert table.rows == (("rnn", "(2×16)⊗(59×8)", 16, 2016, 29.97, 4800, 60416),)
+    assert len(table.columns) == 7 and "one time step" in table.note
+    measured = plan_table([row], [0.5])
+    assert measured.columns[-1] == "error" and measured.rows[0][-1] == 0.5
+    assert "nothing is compressed" in plan_table([]).note

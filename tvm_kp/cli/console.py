@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tvm_kp.compress import Epoch
+
 Progress = Callable[[str, float], None]
+EpochProgress = Callable[[int, "Epoch"], None]
 # Enough for the widest table: names must survive in a pipe or a log.
 PIPE_WIDTH = 120
 
@@ -22,6 +25,13 @@ def stdout() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def stderr() -> Console:
+    """A console for what is not the result."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
 
 
 def warn(text: str) -> None:
@@ -35,9 +45,7 @@ def progress(args: argparse.Namespace, text: str) -> Iterator[Progress]:
 
     With ``-v`` a line a stage and the total, on a terminal otherwise a spinner, else nothing.
     """
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
+    console = stderr()
     if args.verbose + args.verbose_after:
         started = time.perf_counter()
         yield lambda stage, seconds: console.print(_line(stage, seconds), markup=False)
@@ -47,6 +55,38 @@ def progress(args: argparse.Namespace, text: str) -> Iterator[Progress]:
             yield lambda stage, seconds: status.update(f"{text}: {stage} done …")
     else:
         yield lambda stage, seconds: None
+
+
+@contextmanager
+def epochs(console: Console, title: str, count: int, every: int) -> Iterator[EpochProgress]:
+    """Show how training goes on; gives the function that is told (number from 0, epoch).
+
+    On a terminal a bar, elsewhere a line after ``every`` epochs and after the last of ``count``.
+    """
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    def line(number: int, epoch: Epoch) -> str:
+        return f"{title}: epoch {number + 1} of {count}, accuracy {epoch.accuracy:.1%}"
+
+    def say(number: int, epoch: Epoch) -> None:
+        if (number + 1) % every == 0 or number + 1 == count:
+            console.print(line(number, epoch))
+
+    if not console.is_terminal:
+        yield say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(title, total=count)
+        yield lambda number, epoch: bar.update(
+            task, completed=number + 1, description=line(number, epoch)
+        )
 
 
 def _line(stage: str, seconds: float) -> str:

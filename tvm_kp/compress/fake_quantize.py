@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tvm_kp.compress.apply import compressed
 from tvm_kp.compress.kronecker_layer import KroneckerLayer
 from tvm_kp.compress.layers import KroneckerGRU, KroneckerLSTM, KroneckerRNN
 from tvm_kp.compress.recurrent_layer import RecurrentLayer
@@ -54,7 +55,7 @@ def prepare(model: nn.Module, bits: int = BITS, activations: int = BITS) -> None
     2**-24 of what they are added to.
 
     Raises ``InputError`` for other numbers of bits, and ``ModelError`` for a model without such
-    layers or prepared before.
+    layers, prepared before, or with layers that ``apply`` has changed.
     """
     if bits != BITS:
         raise InputError(f"bits is {bits}; weights are deployed with {BITS}")
@@ -65,6 +66,11 @@ def prepare(model: nn.Module, bits: int = BITS, activations: int = BITS) -> None
         raise ModelError(f"{type(model).__name__} has no layer to quantize; these are {_LISTED}")
     if next(_prepared(model), None) is not None:
         raise ModelError(f"{type(model).__name__} is prepared already; train it, then freeze it")
+    if (changed := next(compressed(model), None)) is not None:
+        raise ModelError(
+            f"{changed[0]} has compressed weights, which are trained as floats: compile the model "
+            "with quantize and calibration, or use a layer such as KroneckerLSTM instead"
+        )
     # What a linear layer reads of a recurrent one has been rounded as that one's state.
     recurrent = any(isinstance(layer, _RECURRENT) for layer in layers)
     for layer in layers:

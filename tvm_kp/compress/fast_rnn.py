@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tvm_kp.compress.kronecker_layer import KroneckerLayer
-from tvm_kp.compress.recurrent_layer import RecurrentLayer, States, affine
+from tvm_kp.compress.recurrent_layer import DenseLayer, RecurrentLayer, States, affine
 
 
 class _Fast(RecurrentLayer):
@@ -64,33 +64,7 @@ class _FastGRNN(_Fast):
         return self._loop(x, states, step)
 
 
-class _Dense(RecurrentLayer):
-    """Dense weights, the parameters ``weight_ih`` and ``weight_hh``."""
-
-    weight_ih: Tensor
-    weight_hh: Tensor
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        batch_first: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        shapes = {
-            "weight_ih": (hidden_size, input_size),
-            "weight_hh": (hidden_size, hidden_size),
-        }
-        super().__init__(input_size, hidden_size, shapes, bias, batch_first, device, dtype)
-
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """W_ih (hidden_size, input_size) and W_hh (hidden_size, hidden_size)."""
-        return self.weight_ih, self.weight_hh
-
-
-class FastRNN(_FastRNN, _Dense):
+class FastRNN(_FastRNN, DenseLayer):
     """h̃ = tanh(W_ih x + W_hh h + b), h' = σ(alpha) h̃ + σ(beta) h.
 
     Parameters are ``weight_ih`` (hidden_size, input_size), ``weight_hh`` (hidden_size,
@@ -99,7 +73,7 @@ class FastRNN(_FastRNN, _Dense):
     """
 
 
-class FastGRNN(_FastGRNN, _Dense):
+class FastGRNN(_FastGRNN, DenseLayer):
     """z = σ(W_ih x + W_hh h + b_z), h̃ = tanh(W_ih x + W_hh h + b_h): one product for both;
     h' = (σ(zeta) (1 − z) + σ(nu)) ∘ h̃ + z ∘ h.
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from tvm_kp.compress.kronecker_layer import KroneckerLayer
-from tvm_kp.compress.recurrent_layer import States, affine
+from tvm_kp.compress.recurrent_layer import States
+from tvm_kp.compress.reset_first_gru import reset_first
 from tvm_kp.errors import ModelError
 from tvm_kp.kronecker import Factors
 
@@ -131,7 +132,8 @@ class KroneckerGRU(_Fused):
 
     def _run(self, x: Tensor, states: States) -> tuple[Tensor, States]:
         if not self.reset_after:
-            return self._reset_before(x, states)
+            step = reset_first(*self.weights(), self.bias)
+            return self._loop(x, states, step)
         y, h = self._call(torch.gru, x, states[0])
         return y, (h,)
 
@@ -140,17 +142,3 @@ class KroneckerGRU(_Fused):
             return ()
         b_ih, b_hn = self.bias.split([3 * self.hidden_size, self.hidden_size])
         return b_ih, torch.cat([torch.zeros_like(b_ih[self.hidden_size :]), b_hn])
-
-    def _reset_before(self, x: Tensor, states: States) -> tuple[Tensor, States]:
-        w_ih, w_hh = self.weights()
-        split = [2 * self.hidden_size, self.hidden_size]
-        (ih_rz, ih_n), (hh_rz, hh_n) = w_ih.split(split), w_hh.split(split)
-        b_rz, b_n = (None, None) if self.bias is None else self.bias.split(split)
-
-        def step(x_t: Tensor, h: Tensor) -> Tensor:
-            gates = torch.sigmoid(affine(x_t, h, ih_rz, hh_rz, b_rz))
-            r, z = gates.chunk(2, 1)
-            n = torch.tanh(affine(x_t, r * h, ih_n, hh_n, b_n))
-            return n + z * (h - n)
-
-        return self._loop(x, states, step)

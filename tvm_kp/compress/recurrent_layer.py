@@ -114,6 +114,32 @@ class RecurrentLayer(nn.Module):
         return torch.stack(passed, time_axis), (h.unsqueeze(0),)
 
 
+class DenseLayer(RecurrentLayer):
+    """A layer with the parameters ``weight_ih`` and ``weight_hh``; subclasses set the gates."""
+
+    _gates: ClassVar[int] = 1
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        rows = self._gates * hidden_size
+        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
+        super().__init__(input_size, hidden_size, shapes, bias, batch_first, device, dtype)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """W_ih (gates·hidden_size, input_size) and W_hh (gates·hidden_size, hidden_size)."""
+        return self.weight_ih, self.weight_hh
+
+
 def affine(x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> Tensor:
     """W_ih·x + W_hh·h + b for rows of ``x`` and ``h``."""
     result = nn.functional.linear(x, w_ih) + nn.functional.linear(h, w_hh)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean, median, pstdev
+from typing import Protocol
 
 from tvm_kp.artifacts import (
     Decision,
@@ -20,7 +21,40 @@ from tvm_kp.report.table import Cell, Table
 
 COUNTED = "Counted exactly by the emulator; instructions are not cycles."
 NOTHING = "–"
+SMALL_ENOUGH = "The model is small enough as it is: nothing is compressed."
 SATURATING = 0.01  # the share of values from which on a tensor is worth a warning
+
+
+class PlanRow(Protocol):
+    """What a report reads of a line of the compressor's plan."""
+
+    @property
+    def site(self) -> str: ...
+    @property
+    def form(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def compression(self) -> float: ...
+    @property
+    def macs(self) -> int: ...
+    @property
+    def dense_macs(self) -> int: ...
+
+
+def plan_table(rows: Sequence[PlanRow], errors: Sequence[float] | None = None) -> Table:
+    """What layers are to be, with the relative errors of their weights if given."""
+    columns = ("layer", "structure", "rank", "parameters", "compression", "MACs", "dense MACs")
+    lines = tuple(
+        (r.site, r.form, r.rank, r.parameters, r.compression, r.macs, r.dense_macs) for r in rows
+    )
+    note = "MACs of one time step, or of one call of a linear layer." if rows else SMALL_ENOUGH
+    if errors is None:
+        return Table("Plan", columns, lines, note)
+    measured = tuple((*line, error) for line, error in zip(lines, errors, strict=True))
+    return Table("Plan", (*columns, "error"), measured, note)
 
 
 def decision_table(decisions: Sequence[Decision]) -> Table:
@@ -140,8 +174,10 @@ def footprint_table(model: Model, footprint: Footprint) -> Table:
         ram.append(("RAM", "state of one stream", model.state_bytes))
     if other > 0:
         ram.append(("RAM", "other variables", other))
+    tables = (("flash", "tables", footprint.tables_bytes),) if footprint.tables_bytes else ()
     rows: tuple[tuple[Cell, ...], ...] = (
-        ("flash", "code and tables", footprint.code_bytes),
+        ("flash", "code", footprint.code_bytes),
+        *tables,
         ("flash", "weights", footprint.weights_bytes),
         ("flash", "all", footprint.flash_bytes),
         *ram,
