@@ -7,9 +7,9 @@ fewer once factored.
 
 ``--json`` writes {"results": […]}, an object a measurement, with the keys workload, weights (dense
 or factored), factors, format, target, instructions (one inference), macs, instructions_per_mac,
-speed_up (over the first row of the same target), flash_bytes, code_bytes, weights_bytes,
-ram_bytes, stack_bytes, max_difference and snr_db (to PyTorch's outputs, the largest and in
-decibels) and operators (name, calls, instructions). With ``--host`` the keys are those of
+speed_up (over the first row of the same target), flash_bytes, code_bytes, tables_bytes,
+weights_bytes, ram_bytes, stack_bytes, max_difference and snr_db (to PyTorch's outputs, the largest
+and in decibels) and operators (name, calls, instructions). With ``--host`` the keys are those of
 ``bench_host``.
 """
 
@@ -25,8 +25,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import readme
 from bench_host import host_table, measure_host
-from workloads import WORKLOADS, Sample, decibels, sample
+from workloads import WORKLOADS, Sample, decibels, sample, trained
 
 import tvm_kp
 from tvm_kp import report
@@ -37,10 +38,7 @@ from tvm_kp.errors import InputError, TvmKpError
 
 # What outputs must have beside their differences to PyTorch's, in decibels.
 LEAST_SNR = {"float32": 100.0, "int16x8": 35.0, "int8": 25.0}
-CALIBRATION_INPUTS = 16
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547")
-README = Path(__file__).parent.parent / "README.md"
-MARKERS = ("<!-- bench: scripts/bench --readme writes this -->\n", "<!-- end of bench -->\n")
 COLUMNS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("workload", "", str),
     ("weights", "weights", str),
@@ -50,7 +48,8 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("macs", "MACs", int),
     ("instructions_per_mac", "per MAC", lambda value: round(value, 2)),
     ("code_bytes", "code", int),
-    ("weights_bytes", "constants", int),
+    ("tables_bytes", "tables", int),
+    ("weights_bytes", "weights", int),
     ("ram_bytes", "RAM", int),
     ("speed_up", "speed-up", lambda value: round(value, 2)),
     ("snr_db", "SNR, dB", lambda value: round(value, 1)),
@@ -66,9 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = [row for name in args.workloads for row in measure_host(name)]
             _write(args, rows, (host_table(rows),))
         else:
-            rows = [
-                row for name in args.workloads for row in measure(name, args.formats, args.boards)
-            ]
+            rows = [row for name in args.workloads for row in measure(name, args)]
             _write(args, rows, tables(rows))
     except TvmKpError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -88,6 +85,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("--boards", BOARDS),
     ):
         parser.add_argument(flag, type=names, default=all_of, help=f"of {','.join(all_of)} (all)")
+    folder = "trained networks (tests/networks has them) instead of random weights"
+    parser.add_argument("--networks", type=Path, metavar="DIR", help=folder)
     parser.add_argument("--host", action="store_true", help="time this CPU instead, by LLVM")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, for scripts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, for people")
@@ -107,6 +106,8 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"{board} counts no instructions; there are {', '.join(BOARDS)}")
     if args.readme and args.host:
         raise InputError("--readme has the instructions of boards: leave --host out")
+    if args.networks is not None and (args.host or args.readme):
+        raise InputError("--networks goes neither with --host nor with --readme: leave them out")
     filtered = (args.workloads, args.formats, args.boards)
     if args.readme and filtered != (tuple(WORKLOADS), tuple(LEAST_SNR), BOARDS):
         raise InputError("--readme takes everything: leave the filters out")
@@ -115,31 +116,36 @@ def _check(args: argparse.Namespace) -> None:
             output.check_file(path)
 
 
-def measure(name: str, formats: Sequence[str], boards: Sequence[str]) -> Iterator[dict[str, Any]]:
+def measure(name: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of one workload, dense and factored in every format on every board."""
-    work = WORKLOADS[name]
-    taken, first = sample(work), dict[str, float]()
-    for form, weights in itertools.product(formats, ("dense", "factored")):
-        factors = work.text if weights == "factored" else ""
-        for board in boards:
+    work, first = WORKLOADS[name], dict[str, float]()
+    taken = sample(work) if args.networks is None else trained(name, args.networks)
+    for form, weights in itertools.product(args.formats, ("dense", "factored")):
+        factors = work.text if weights == "factored" and args.networks is None else ""
+        for board in args.boards:
             print(f"Measuring {name} {weights} {form} on {board}", file=sys.stderr)
-            row = _measure(taken, board, work.steps, weights == "factored", form)
+            row = _measure(taken, board, weights == "factored", form)
             count = first.setdefault(board, row["instructions"])
             head = {"workload": name, "weights": weights, "factors": factors, "format": form}
             yield {**head, **row, "speed_up": count / row["instructions"]}
 
 
-def _measure(taken: Sample, board: str, steps: int, factorize: bool, form: str) -> dict[str, Any]:
+def _measure(taken: Sample, board: str, factorize: bool, form: str) -> dict[str, Any]:
     options = tvm_kp.Options(factorize=factorize)
     if form != "float32":
-        shape = (CALIBRATION_INPUTS, *taken.x.shape[1:])
-        inputs = np.random.default_rng(1).standard_normal(shape).astype("float32")
-        options = replace(options, quantize=form, calibration={"x": inputs})
+        options = replace(options, quantize=form, calibration={"x": taken.calibration})
     compiled = tvm_kp.compile(taken.program, board, options=options)
     x, expected = taken.x.numpy(), taken.expected.numpy()
     result = tvm_kp.run(compiled.model, board, {"x": x}, profile=True)
-    instructions, macs = median(result.instructions), _macs(compiled.model.decisions, steps)
-    sizes = ("flash_bytes", "code_bytes", "weights_bytes", "ram_bytes", "stack_bytes")
+    instructions, macs = median(result.instructions), _macs(compiled.model.decisions, taken.steps)
+    sizes = (
+        "flash_bytes",
+        "code_bytes",
+        "tables_bytes",
+        "weights_bytes",
+        "ram_bytes",
+        "stack_bytes",
+    )
     return {
         "target": board,
         "instructions": instructions,
@@ -159,7 +165,7 @@ def _macs(decisions: Sequence[Decision], steps: int) -> int:
 
 def tables(rows: Sequence[dict[str, Any]]) -> tuple[report.Table, report.Table]:
     """Costs, and instructions by operator on the first board."""
-    note = f"Sizes in bytes; flash is code and constants. {report.COUNTED}"
+    note = f"Sizes in bytes; tables are those of interpolated functions. {report.COUNTED}"
     lines = tuple(tuple(show(row[key]) for key, _, show in COLUMNS) for row in rows)
     costs = report.Table("One inference", tuple(c[1] for c in COLUMNS), lines, note)
     first = rows[0]["target"]
@@ -182,9 +188,7 @@ def _write(
     if args.markdown is not None:
         output.write(args.markdown, "\n".join(texts))
     if args.readme:
-        start, end = MARKERS
-        before, rest = README.read_text(encoding="utf-8").split(start)
-        output.write(README, f"{before}{start}\n{texts[0]}\n{end}{rest.split(end)[1]}")
+        readme.rewrite("bench", texts[0])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The network of the demo and the benchmark: an LSTM layer and a linear head on its last output."""
+"""The network of the demo and the benchmarks: a recurrent layer and a linear head on its state."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """``(N, T, I) -> (N, classes)``; ``rnn`` is ``nn.LSTM`` or ``KroneckerLSTM``, batch first."""
+    """``(N, T, I) -> (N, classes)``; ``rnn`` is a recurrent layer, batch first.
 
-    def __init__(self, rnn: nn.Module, hidden: int, classes: int) -> None:
+    The head reads the final state of every direction, ``features`` in all.
+    """
+
+    def __init__(self, rnn: nn.Module, features: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.rnn = rnn
-        self.head = nn.Linear(hidden, classes)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, _ = self.rnn(x)
-        scores: Tensor = self.head(y[:, -1])
+        _, states = self.rnn(x)
+        h = states[0] if isinstance(states, tuple) else states
+        scores: Tensor = self.head(self.dropout(h.transpose(0, 1).flatten(1)))
         return scores
 
 
-def export(network: Classifier, x: Tensor) -> torch.export.ExportedProgram:
+def export(network: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
     """The program for one sample at a time, taken with the first of ``x`` (N, T, I)."""
     with warnings.catch_warnings():
         # torch says of every nn.LSTM that its list of flat weights is no buffer: harmless.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from classifier import Classifier
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sklearn.datasets import load_digits
 from torch import nn
 
-from tvm_kp.compress import Epoch, KroneckerLSTM, fit
+from tvm_kp.cli.console import epochs as epoch_lines
+from tvm_kp.compress import KroneckerLSTM, fit
+from tvm_kp.compress.training import one_thread
 
 HIDDEN, CLASSES, TEST_IMAGES = 56, 10, 450
 
@@ -57,7 +57,7 @@ def train(recipe: Recipe, digits: Digits, seed: int, epochs: int, console: Conso
     """The network of ``recipe`` after ``epochs`` epochs, in eval mode."""
     torch.manual_seed(seed)
     network = Classifier(recipe.make_rnn(), HIDDEN, CLASSES)
-    with _progress(f"Training {recipe.name}", epochs, console) as progress, _one_thread():
+    with epoch_lines(console, f"Training {recipe.name}", epochs, 20) as progress, one_thread():
         fit(
             network,
             *digits.train,
@@ -68,37 +68,3 @@ def train(recipe: Recipe, digits: Digits, seed: int, epochs: int, console: Conso
             progress=progress,
         )
     return network
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Threads gain nothing on networks this small, and on a busy machine wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _progress(title: str, epochs: int, console: Console) -> Iterator[Callable[[int, Epoch], None]]:
-    """A bar on a terminal, elsewhere a line every twentieth epoch and after the last one."""
-
-    def line(number: int, epoch: Epoch) -> str:
-        return f"{title}: epoch {number + 1} of {epochs}, accuracy {epoch.accuracy:.1%}"
-
-    if not console.is_terminal:
-
-        def say(number: int, epoch: Epoch) -> None:
-            if (number + 1) % 20 == 0 or number + 1 == epochs:
-                console.print(line(number, epoch))
-
-        yield say
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=epochs)
-        yield lambda number, epoch: bar.update(
-            task, completed=number + 1, description=line(number, epoch)
-        )

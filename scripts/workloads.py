@@ -1,19 +1,21 @@
-"""The paper's five workloads, with random weights that are Kronecker products."""
+"""The paper's five workloads: with random weights that are Kronecker products, or trained."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from classifier import Classifier, export
 from torch import Tensor, nn
 
 from tvm_kp.compress import KroneckerFastRNN, KroneckerGRU, KroneckerLSTM
+from tvm_kp.errors import InputError
 from tvm_kp.kronecker import Factors
 
-SEED, INFERENCES = 0, 3
+SEED, INFERENCES, CALIBRATION_INPUTS = 0, 3, 16
 
 
 @dataclass(frozen=True)
@@ -36,41 +38,49 @@ class Workload:
         return ", ".join(f"({a}×{b})⊗({c}×{d})" for (a, b), (c, d) in self.factors)
 
 
-class Network(nn.Module):
-    """``(1, T, I) -> (1, classes)``: a linear layer on the final state of every direction."""
-
-    def __init__(self, work: Workload) -> None:
-        super().__init__()
-        self.rnn = work.layer(work)
-        self.head = nn.Linear(work.directions * work.hidden, work.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        _, states = self.rnn(x)
-        h = states[0] if isinstance(states, tuple) else states
-        scores: Tensor = self.head(h.transpose(0, 1).flatten(1))
-        return scores
-
-
 @dataclass(frozen=True)
 class Sample:
-    """A network, what torch.export makes of it, inputs (N, 1, T, I) and its own outputs."""
+    """A network of T steps, what torch.export makes of it, inputs (N, 1, T, I) and its outputs.
 
-    network: Network
+    ``calibration`` are other inputs.
+    """
+
+    network: nn.Module
     program: torch.export.ExportedProgram
+    steps: int
     x: Tensor
     expected: Tensor
+    calibration: np.ndarray
 
 
 def sample(work: Workload) -> Sample:
     """The network of ``work`` with seeded weights, and ``INFERENCES`` inputs."""
     torch.manual_seed(SEED)
-    network = Network(work).eval()
+    features = work.directions * work.hidden
+    network = Classifier(work.layer(work), features, work.classes).eval()
     x = torch.randn(INFERENCES, 1, work.steps, work.inputs)
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch says of every nn.LSTM that its list of flat weights is no buffer: harmless.
-        warnings.filterwarnings("ignore", message=".*_flat_weights")
+    with torch.no_grad():
         expected = torch.stack([network(one) for one in x])
-        return Sample(network, torch.export.export(network, (x[0],)), x, expected)
+    shape = (CALIBRATION_INPUTS, *x.shape[1:])
+    others = np.random.default_rng(1).standard_normal(shape).astype("float32")
+    return Sample(network, export(network, x[0]), work.steps, x, expected, others)
+
+
+def trained(name: str, folder: Path) -> Sample:
+    """The network ``name`` that ``scripts/reproduce --networks`` has written to ``folder``."""
+    try:
+        program = torch.export.load(folder / f"{name}.pt2")
+        with np.load(folder / f"{name}.npz") as arrays:
+            x = torch.from_numpy(arrays["x"])
+    except OSError as error:
+        raise InputError(
+            f"cannot read {name}.pt2 and {name}.npz in {folder}: {error.strerror or error}; "
+            f"scripts/reproduce --networks {folder} writes them"
+        ) from error
+    network = program.module()
+    with torch.no_grad():
+        expected = torch.stack([network(one) for one in x[:INFERENCES]])
+    return Sample(network, program, x.shape[2], x[:INFERENCES], expected, x[INFERENCES:].numpy())
 
 
 def decibels(found: np.ndarray, expected: np.ndarray) -> float:

@@ -56,14 +56,17 @@ def test_a_wrong_result_is_an_error(bench, monkeypatch, capsys):
 
 
 def test_readme_is_rewritten_between_the_markers(bench, monkeypatch, tmp_path):
-    readme = tmp_path / "README.md"
-    first, last = bench.MARKERS
-    readme.write_text(f"before\n{first}old\n{last}after\n")
-    monkeypatch.setattr(bench, "README", readme)
+    import readme
+
+    first, last = "<!-- bench: scripts/bench --readme writes this -->\n", "<!-- end of bench -->\n"
+    assert first in readme.README.read_text() and last in readme.README.read_text()
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{first}old\n{last}after\n")
+    monkeypatch.setattr(readme, "README", page)
     monkeypatch.setattr(bench, "BOARDS", ("mps2-an386",))
     monkeypatch.setattr(bench, "LEAST_SNR", {"int8": 25.0})
     assert run(bench, "--readme") == 0
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith(f"before\n{first}") and text.endswith(f"{last}after\n")
     assert "| TINY | dense | int8 | mps2-an386 |" in text and "old" not in text
 
@@ -121,8 +124,9 @@ def test_this_cpu(bench, tmp_path, capsys):
     assert "PyTorch ms" in capsys.readouterr().out
 
 
-def test_the_door_is_executable():
-    import bench
+@pytest.mark.parametrize("name", ["bench", "reproduce"])
+def test_the_doors_are_executable(name):
+    import readme
 
-    door = bench.README.parent / "scripts" / "bench"
+    door = readme.README.parent / "scripts" / name
     assert os.stat(door).st_mode & stat.S_IXUSR

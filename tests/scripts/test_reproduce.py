@@ -1,0 +1,212 @@
+"""The whole of ``scripts/reproduce`` on a made-up problem: which half of a sequence is larger?"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from tvm_kp import driver
+from tvm_kp.compress import Kronecker, LowRank, Pruned
+
+METHODS = ("dense", "small", "pruned", "low-rank", "kronecker", "planned", "hybrid")
+TRIED = ("dense", "kronecker")
+SHAPE = Kronecker(((4, 3), (2, 4)))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """One small benchmark for all scripts."""
+    import benchmarks
+    import datasets
+
+    def load(_folder):
+        x = torch.randn(200, 6, 4, generator=torch.Generator().manual_seed(0))
+        y = (x[:, :3].sum((1, 2)) > x[:, 3:].sum((1, 2))).long()
+        return datasets.Data((x[:150], y[:150]), (x[150:], y[150:]))
+
+    benchmark = replace(
+        benchmarks.BENCHMARKS["KWS-LSTM"],
+        **{"name": "TINY", "note": "made up", "load": load, "seeds": 2},
+        **{"steps": 6, "inputs": 4, "hidden": 8, "classes": 2},
+        **{
+            "kronecker": SHAPE,
+            "planned": SHAPE,
+            "hybrid": replace(SHAPE, factors=((1, 3), (7, 4)), dense_rows=1),
+        },
+        **{"dense": benchmarks.Recipe(3, 0.02), "compressed": benchmarks.Recipe(4, 0.02)},
+    )
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "TINY", benchmark)
+    return benchmark
+
+
+def run(folder, *more):
+    import reproduce
+
+    common = ["--benchmarks", "TINY", "--jobs", "1", "--output", str(folder)]
+    return reproduce.main([*common, *map(str, more)])
+
+
+def test_end_to_end(tiny, tmp_path, capsys, monkeypatch):
+    import readme
+
+    page = tmp_path / "README.md"
+    first, last = (
+        "<!-- reproduce: scripts/reproduce --readme writes this -->\n",
+        "<!-- end of reproduce -->\n",
+    )
+    assert first in readme.README.read_text() and last in readme.README.read_text()
+    page.write_text(f"before\n{first}old\n{last}after\n")
+    monkeypatch.setattr(readme, "README", page)
+    folder = tmp_path / "new"
+    common = ["--methods", ",".join(TRIED), "--seeds", 1]
+    assert run(folder, *common, "--readme", "--networks", tmp_path / "networks") == 0
+    printed = capsys.readouterr().out
+    assert "Training 1 of 1: TINY dense, seed 0" in printed and "min left" in printed
+    assert "Training 1 of 1: TINY kronecker" in printed and "Measuring 2 of 2" in printed
+    results = json.loads((folder / "results.json").read_text())
+    networks = {row["method"]: row for row in results["networks"]}
+    assert tuple(networks) == TRIED
+    dense, kronecker = networks["dense"], networks["kronecker"]
+    assert dense["parameters"] == 4 * 8 * (4 + 8) + 32 and kronecker["parameters"] == 4 * 20 + 32
+    assert kronecker["compression"] == dense["parameters"] / kronecker["parameters"]
+    check(networks, len(tiny.load(None).test[1]))
+    assert set(networks["kronecker"]["int8"]["structures"]) == {"kronecker joint"}
+    text = page.read_text()
+    assert (
+        "| TINY | kronecker | (4×3)⊗(2×4) | 112 |" in text
+        and "made up" in text
+        and "old" not in text
+    )
+    assert all("<svg" in (folder / f"{name}.svg").read_text() for name in ("accuracy", "training"))
+    check_network(tmp_path / "networks")
+    again(folder, common, capsys)
+
+
+def check_network(folder):
+    compiled = driver.compile(folder / "TINY.pt2", "host")
+    assert {d.structure for d in compiled.model.decisions} == {"kronecker joint", "dense"}
+    with np.load(folder / "TINY.npz") as arrays:
+        assert arrays["x"].shape == (32, 1, 6, 4) and arrays["labels"].shape == (32,)
+        scores = driver.run(compiled.model, "host", {"x": arrays["x"]}).outputs["output"]
+    program = torch.export.load(folder / "TINY.pt2").module()
+    with np.load(folder / "TINY.npz") as arrays, torch.no_grad():
+        expected = torch.cat([program(torch.from_numpy(x)) for x in arrays["x"]])
+    np.testing.assert_allclose(scores[:, 0], expected, atol=1e-5)
+
+
+def check(networks, tests):
+    for row in networks.values():
+        assert len(row["history"]) == (3 if row["method"] == "dense" else 4)
+        for form in ("float32", "int8"):
+            found = row[form]
+            assert found["accuracies"] == [pytest.approx(row["accuracies"][0], abs=4 / tests)]
+            assert found["flash_bytes"] == sum(
+                found[f"{part}_bytes"] for part in ("code", "tables", "weights")
+            )
+            assert 0 < found["rnn_bytes"] < found["weights_bytes"]
+            assert found["instructions"] > 0
+        assert row["float32"]["accuracies"] == row["accuracies"]
+        assert row["int8"]["rnn_bytes"] < row["float32"]["rnn_bytes"]
+        most = networks["dense"]["float32"]["rnn_bytes"]
+        assert row["int8"]["compression"] == most / row["int8"]["rnn_bytes"]
+
+
+def again(folder, common, capsys):
+    """What is done is kept; what was lost is done again, to the same result."""
+    before = json.loads((folder / "results.json").read_text())["networks"]
+    (folder / "TINY" / "kronecker-0.json").unlink()
+    assert run(folder, *common) == 0
+    printed = capsys.readouterr().out
+    assert "Training 1 of 1: TINY kronecker" in printed and "Measuring" not in printed
+    after = json.loads((folder / "results.json").read_text())["networks"]
+    assert [row["accuracies"] for row in after] == [row["accuracies"] for row in before]
+    assert [row["history"] for row in after] == [row["history"] for row in before]
+
+
+def test_interrupted(tiny, tmp_path, monkeypatch, capsys):
+    import trainings
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainings, "fit", partial(trainings.fit, progress=None))
+        patch.setattr(trainings.torch, "save", stop)
+        assert run(tmp_path, "--methods", "dense") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not list((tmp_path / "TINY").glob("*.json"))
+
+
+def test_sizes_are_equal(tiny):
+    """All methods have about as many numbers as the Kronecker form, and are what they say."""
+    from benchmarks import numbers
+
+    sizes = {method: numbers(tiny.make(method)) for method in METHODS}
+    assert sizes["kronecker"] == 4 * (12 + 8) + 32
+    for method in ("small", "low-rank"):
+        assert abs(sizes[method] - sizes["kronecker"]) <= 4 * (4 + 8)
+    assert isinstance(tiny.choice("low-rank").forms[0], LowRank)
+    assert isinstance(tiny.choice("pruned").forms[0], Pruned)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--benchmarks", "NONE"], "no NONE; there are MNIST-LSTM"),
+        (["--methods", "dense,none"], "no none; there are dense, small"),
+        (["--methods", "small"], "add it"),
+        (["--target", "host"], "counts no instructions"),
+        (["--quick", "--readme"], "leave one of them out"),
+        (["--data", "/nowhere", "--benchmarks", "USPS-FastRNN"], "/nowhere/usps/usps.npz"),
+        (["--output", "/dev/null/x"], "/dev/null"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(arguments, message, capsys):
+    import reproduce
+
+    assert reproduce.main(arguments) == 4
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_a_damaged_data_set(tmp_path):
+    import datasets
+
+    from tvm_kp.errors import InputError
+
+    (tmp_path / "usps").mkdir()
+    (tmp_path / "usps" / "usps.npz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"SHA-256 .* it is damaged"):
+        datasets.usps(tmp_path)
+
+
+def test_processes_end_with_a_mistake():
+    import reproduce
+
+    with reproduce._pool(2) as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
+    with pytest.raises(KeyboardInterrupt), reproduce._pool(1) as pool:
+        pool.submit(os.getpid).result()
+        raise KeyboardInterrupt
+
+
+def test_the_papers_sizes():
+    """The numbers of reference/paper's table: dense, Kronecker, compression."""
+    from benchmarks import BENCHMARKS, numbers
+
+    found = {
+        name: (numbers(b.make("dense")), numbers(b.make("kronecker")))
+        for name, b in BENCHMARKS.items()
+    }
+    assert found["MNIST-LSTM"] == (10_880 + 160, 4 * 117 + 160)
+    assert found["KWS-LSTM"] == (60_416 + 472, 4 * 504 + 472)
+    assert found["KWS-GRU"] == (75_768 + 462, 3 * 507 + 462)
+    assert found["USPS-FastRNN"] == (1_536 + 32 + 2, 80 + 32 + 2)
+    dense, kronecker = found["HAR1-BiLSTM"]
+    assert 15 < dense / kronecker < 30
