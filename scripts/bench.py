@@ -9,8 +9,8 @@ fewer once factored.
 or factored), factors, format, target, instructions (one inference), macs, instructions_per_mac,
 speed_up (over the first row of the same target), flash_bytes, code_bytes, tables_bytes,
 weights_bytes, ram_bytes, stack_bytes, max_difference and snr_db (to PyTorch's outputs, the largest
-and in decibels) and operators (name, calls, instructions). With ``--host`` the keys are those of
-``bench_host``.
+and in decibels) and operators (name, calls, instructions). With ``--host`` and ``--training`` the
+keys are those of ``bench_host`` and ``bench_training``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import readme
 from bench_host import host_table, measure_host
+from bench_training import measure_training, training_table
 from workloads import WORKLOADS, Sample, decibels, sample, trained
 
 import tvm_kp
@@ -61,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     try:
         _check(args)
+        if args.training:
+            rows = [row for name in args.workloads for row in measure_training(name)]
+            _write(args, rows, (training_table(rows),))
+            return 0
         if args.host:
             rows = [row for name in args.workloads for row in measure_host(name)]
             _write(args, rows, (host_table(rows),))
@@ -88,6 +93,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     folder = "trained networks (tests/networks has them) instead of random weights"
     parser.add_argument("--networks", type=Path, metavar="DIR", help=folder)
     parser.add_argument("--host", action="store_true", help="time this CPU instead, by LLVM")
+    step = "time a step of training in PyTorch on this CPU, with every form"
+    parser.add_argument("--training", action="store_true", help=step)
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, for scripts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, for people")
     parser.add_argument("--readme", action="store_true", help="rewrite the table in README.md")
@@ -104,10 +111,8 @@ def _check(args: argparse.Namespace) -> None:
     for board in args.boards:
         if tvm_kp.Target.load(board).runner.kind == "host":
             raise InputError(f"{board} counts no instructions; there are {', '.join(BOARDS)}")
-    if args.readme and args.host:
-        raise InputError("--readme has the instructions of boards: leave --host out")
-    if args.networks is not None and (args.host or args.readme):
-        raise InputError("--networks goes neither with --host nor with --readme: leave them out")
+    if sum((args.networks is not None, args.host, args.training, args.readme)) > 1:
+        raise InputError("of --networks, --host, --training and --readme give one at a time")
     filtered = (args.workloads, args.formats, args.boards)
     if args.readme and filtered != (tuple(WORKLOADS), tuple(LEAST_SNR), BOARDS):
         raise InputError("--readme takes everything: leave the filters out")

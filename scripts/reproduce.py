@@ -31,6 +31,7 @@ from statistics import mean
 from time import perf_counter
 from typing import Any
 
+import datasets
 import readme
 from benchmarks import BENCHMARKS, METHODS
 from comparison import accuracy_chart, table, training_chart
@@ -73,6 +74,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/reproduce", description=about)
     where = "folder of the data sets, each in a subfolder (%(default)s)"
     parser.add_argument("--data", type=Path, default="../shared/data", help=where)
+    fetch = "fetch the files of MNIST that the folder lacks"
+    parser.add_argument("--download", action="store_true", help=fetch)
     parser.add_argument("--output", type=Path, help="folder (out/reproduce, or out/quick)")
     for flag, every in (("--benchmarks", tuple(BENCHMARKS)), ("--methods", METHODS)):
         parser.add_argument(flag, type=names, default=every, help=f"of {','.join(every)} (all)")
@@ -108,6 +111,8 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     if args.networks is not None:
         output.check_folder(args.networks)
         args.networks.mkdir(parents=True, exist_ok=True)
+    if args.download:
+        datasets.download(args.data)
     jobs = []
     for name in args.benchmarks:
         BENCHMARKS[name].load(args.data)

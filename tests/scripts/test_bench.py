@@ -79,7 +79,8 @@ def test_readme_is_rewritten_between_the_markers(bench, monkeypatch, tmp_path):
         (["--boards", "host"], "counts no instructions"),
         (["--boards", "mps2-an38"], "mps2-an386"),
         (["--readme", "--boards", "mps2-an386"], "leave the filters out"),
-        (["--readme", "--host"], "leave --host out"),
+        (["--readme", "--host"], "give one at a time"),
+        (["--networks", "/nowhere", "--workloads", "KWS-GRU"], "cannot read KWS-GRU.pt2"),
         (["--json", "/nowhere/b.json"], "no folder /nowhere"),
     ],
 )
@@ -122,6 +123,19 @@ def test_this_cpu(bench, tmp_path, capsys):
         assert row["seconds"] > 0 and row["pytorch_seconds"] > 0
     assert factored["speed_up"] == dense["seconds"] / factored["seconds"]
     assert "PyTorch ms" in capsys.readouterr().out
+
+
+def test_training(bench, tmp_path, monkeypatch, capsys):
+    import bench_training
+
+    monkeypatch.setattr(bench_training, "STEPS", 2)
+    place = tmp_path / "t.json"
+    monkeypatch.setattr(bench, "WORKLOADS", {"USPS-FastRNN": None})
+    assert bench.main(["--training", "--workloads", "USPS-FastRNN", "--json", str(place)]) == 0
+    rows = json.loads(place.read_text())["results"]
+    assert [row["form"] for row in rows[::3]] == ["dense", "(4×12)⊗(8×4)"]
+    assert all(row["times_dense"] == row["seconds"] / rows[0]["seconds"] for row in rows)
+    assert "times dense" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["bench", "reproduce"])

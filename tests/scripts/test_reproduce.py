@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,6 +187,32 @@ def test_a_damaged_data_set(tmp_path):
     (tmp_path / "usps" / "usps.npz").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"SHA-256 .* it is damaged"):
         datasets.usps(tmp_path)
+
+
+def test_mnist_is_fetched_and_checked(tmp_path, monkeypatch):
+    import datasets
+
+    from tvm_kp.errors import InputError
+
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    names = [name for name in datasets.CHECKSUMS if name.startswith("mnist/")]
+    for name in names:
+        content = name.encode()
+        monkeypatch.setitem(datasets.CHECKSUMS, name, hashlib.sha256(content).hexdigest())
+        (there / f"{Path(name).name}.gz").write_bytes(gzip.compress(content))
+    monkeypatch.setattr(datasets, "MNIST_URL", there.as_uri())
+    datasets.download(here)
+    assert len(list((here / "mnist").iterdir())) == len(names) == 4
+    assert datasets._unpacked(here, names[0]).tobytes() == names[0].encode()
+    (there / f"{Path(names[1]).name}.gz").write_bytes(gzip.compress(b"damaged"))
+    (here / f"{names[1]}.gz").unlink()
+    with pytest.raises(InputError, match=r"has the SHA-256"):
+        datasets.download(here)
+    (there / f"{Path(names[1]).name}.gz").unlink()
+    with pytest.raises(InputError, match=r"cannot fetch .* copy the file to"):
+        datasets.download(here)
+    assert not (here / f"{names[1]}.gz").exists()
 
 
 def test_processes_end_with_a_mistake():
