@@ -92,7 +92,7 @@ def dense_of(model, layer):
     """A layer with the multiplied-out weights and the other parameters of the compressed one."""
     dense = LAYERS[layer]()
     kept = {name: p for name, p in model[0].named_parameters() if "compressed" not in name}
-    dense.load_state_dict(kept | model[0].compressed.weights())
+    dense.load_state_dict(kept | model[0].compressed())
     return nn.Sequential(dense).eval()
 
 
@@ -179,7 +179,7 @@ def test_joint_factors_are_cut_between_both_weights(direction):
     weight = layer.compressed[f"{ih}-and-{hh}"]
     a, b = (factor[0].detach().numpy() for factor in (weight.a, weight.b))
     joint = np.concatenate([np.kron(*pair) for pair in zip(a, b, strict=True)])
-    w = layer.compressed.weights()
+    w = layer.compressed()
     np.testing.assert_array_equal(torch.cat([w[ih], w[hh]], 1).detach(), joint)
     assert w[ih].shape == (24, 4 if direction.startswith("l0") else 12)
 
@@ -193,7 +193,7 @@ def test_random_weights_have_the_variance_of_new_ones(layer):
     for _ in range(100):
         model = nn.Sequential(LAYERS[layer]())
         apply(model, plan_of(model, "kronecker"), "random")
-        weights.append(torch.cat([w.flatten() for w in model[0].compressed.weights().values()]))
+        weights.append(torch.cat([w.flatten() for w in model[0].compressed().values()]))
     squares = torch.stack(weights).detach().square().mean(1)
     error = squares.std() / 10
     assert abs(squares.mean() - wanted) < 4 * error and error < 0.1 * wanted
@@ -223,7 +223,7 @@ def test_a_layer_that_runs_twice():
     layer = nn.Linear(4, 4)
     model = nn.Sequential(layer, nn.Tanh(), layer)
     apply(model, Plan((Choice("0", (LowRank(2),)),)), "random")
-    w = layer.compressed.weights()["weight"]
+    w = layer.compressed()["weight"]
     x = example()
     expected = torch.tanh(x @ w.T + layer.bias) @ w.T + layer.bias
     torch.testing.assert_close(model(x), expected)

@@ -16,22 +16,38 @@ from tvm_kp import fixedpoint, graph
 from tvm_kp.compress import (
     Choice,
     FastRNN,
+    Kronecker,
     KroneckerFastGRNN,
     KroneckerGRU,
     KroneckerLSTM,
     KroneckerRNN,
     LowRank,
     Plan,
+    Pruned,
+    ResetFirstGRU,
+    anneal,
     apply,
-    fake_quantize,
     fit,
     freeze,
     prepare,
     rounding,
 )
+from tvm_kp.compress import deployed as deployed_weights
 from tvm_kp.errors import InputError, ModelError
 from tvm_kp.graph.quantization import formats
 from tvm_kp.graph.rewrite import bindings
+
+PAIR = ((4, 4), (3, 5))  # of [W_ih | W_hh], 12 x 20
+PAIRS = ((3, 4), (4, 2)), ((3, 4), (4, 3))  # of W_ih, 12 x 8, and W_hh, 12 x 12
+
+
+def changed(layer: nn.Module, *forms) -> nn.Module:
+    """With these forms, and with their entries chosen."""
+    model = nn.Sequential(layer)
+    apply(model, Plan((Choice("0", forms),)), start="random")
+    anneal(model, 1.0)
+    return layer
+
 
 LAYERS = {
     "LSTM": lambda: nn.LSTM(8, 12),
@@ -44,6 +60,14 @@ LAYERS = {
     "KroneckerGRU, before": lambda: KroneckerGRU(8, 12, reset_after=False),
     "FastRNN": lambda: FastRNN(8, 12),
     "KroneckerFastGRNN": lambda: KroneckerFastGRNN(8, 12),
+    "ResetFirstGRU": lambda: ResetFirstGRU(8, 12),
+    "LSTM, applied": lambda: changed(nn.LSTM(8, 12), Kronecker(PAIR)),
+    "LSTM, applied apart": lambda: changed(nn.LSTM(8, 12), *map(Kronecker, PAIRS)),
+    "GRU, applied apart": lambda: changed(nn.GRU(8, 12), *map(Kronecker, PAIRS)),
+    "FastRNN, applied": lambda: changed(FastRNN(8, 12), Kronecker(PAIR)),
+    "ResetFirstGRU, applied": lambda: changed(ResetFirstGRU(8, 12), Kronecker(PAIR)),
+    "LSTM, pruned": lambda: changed(nn.LSTM(8, 12), Pruned(0.5)),
+    "GRU, pruned": lambda: changed(nn.GRU(8, 12), Pruned(0.5)),
 }
 
 
@@ -110,10 +134,10 @@ def rounded(net: nn.Module, monkeypatch) -> list[np.ndarray]:
         return q * scale
 
     with monkeypatch.context() as patch:
-        patch.setattr(fake_quantize, "round_matrix", watched)
+        patch.setattr(deployed_weights, "round_matrix", watched)
         patch.setattr(rounding, "round_matrix", watched)
         for layer in (net.rnn, net.head):
-            fake_quantize.rounded_weights(layer)
+            deployed_weights.rounded_weights(layer)
     return kept
 
 
@@ -131,7 +155,14 @@ def test_grid_is_that_of_the_deployed_weights(shape, spread):
     assert not q.any() and (scale == 1).all()
 
 
-@pytest.mark.parametrize("layer", ["GRU", "KroneckerLSTM", "KroneckerGRU, joint"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *("GRU", "KroneckerLSTM", "KroneckerGRU, joint", "ResetFirstGRU", "LSTM, applied"),
+        *("GRU, applied apart", "FastRNN, applied", "ResetFirstGRU, applied"),
+        *("LSTM, pruned", "GRU, pruned"),
+    ],
+)
 def test_integers_are_those_that_are_deployed(layer, monkeypatch):
     net = trained(prepared(Net(layer)))
     expected = by_magnitude(rounded(net, monkeypatch))
@@ -151,7 +182,7 @@ def test_integers_of_rows_are_those_that_are_deployed(monkeypatch):
 def test_gradients_pass_and_training_learns(layer):
     net = Net(layer)
     names = list(net.state_dict())
-    optimized = list(net.parameters())
+    optimized, hooks = list(net.parameters()), len(net.rnn._forward_pre_hooks)
     prepare(net)
     assert all(map(torch.Tensor.is_set_to, net.parameters(), optimized))
     history = fit(
@@ -161,10 +192,10 @@ def test_gradients_pass_and_training_learns(layer):
     assert all((parameter.grad != 0).any() for parameter in net.parameters())
     freeze(net)
     assert list(net.state_dict()) == names
-    assert not net.rnn._forward_pre_hooks and not net.rnn._forward_hooks
+    assert len(net.rnn._forward_pre_hooks) == len(net.rnn._forward_hooks) == hooks
 
 
-@pytest.mark.parametrize("layer", ["LSTM", "GRU", "KroneckerGRU"])
+@pytest.mark.parametrize("layer", ["LSTM", "GRU", "KroneckerGRU", "LSTM, applied", "LSTM, pruned"])
 def test_freezing_weights_changes_nothing(layer):
     net, x = trained(prepared(Net(layer), activations=16)), samples()
     expected = net(x)
@@ -222,7 +253,7 @@ def test_ranges_are_kept_and_grow_in_training_only():
     assert torch.equal(again(x), net(x))
 
 
-@pytest.mark.parametrize("layer", ["LSTM", "KroneckerLSTM", "FastRNN"])
+@pytest.mark.parametrize("layer", ["LSTM", "KroneckerLSTM", "FastRNN", "GRU, applied apart"])
 def test_copies_and_exports(layer):
     net, x = trained(prepared(Net(layer)), 1), samples(3)
     other = copy.deepcopy(net)
@@ -256,7 +287,8 @@ def deviation(net: nn.Module, form: str, expected: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("layer", "form", "activations"), [("FastRNN", "int8", 8), ("KroneckerLSTM", "int16x8", 16)]
+    ("layer", "form", "activations"),
+    [("FastRNN", "int8", 8), ("KroneckerLSTM", "int16x8", 16), ("FastRNN, applied", "int8", 8)],
 )
 def test_outputs_are_those_that_are_deployed(layer, form, activations):
     """Without fake quantization they are 5e-3 and 1.5e-3 off."""
@@ -282,8 +314,20 @@ def test_wrong_use():
         freeze(net)
 
 
-def test_compressed_layers_are_refused():
+@pytest.mark.parametrize(
+    "form",
+    [LowRank(2), Kronecker(PAIR, terms=2), Kronecker(((2, 4), (2, 1), (3, 5)))],
+    ids=str,
+)
+def test_forms_whose_numbers_are_found_otherwise(form):
     net = Net("LSTM")
-    apply(net, Plan((Choice("rnn", (LowRank(2),)),)))
-    with pytest.raises(ModelError, match="rnn has compressed weights"):
+    apply(net, Plan((Choice("rnn", (form,)),)))
+    with pytest.raises(ModelError, match=r"rnn has the weights .* single products of two factors"):
+        prepare(net)
+
+
+def test_gates_of_a_gru_stacked():
+    net = Net("GRU")
+    apply(net, Plan((Choice("rnn", (Kronecker(((6, 4), (6, 5))),), stacked=True),)))
+    with pytest.raises(ModelError, match="of each gate"):
         prepare(net)

@@ -53,7 +53,7 @@ def apply_measured(
     errors = []
     with torch.no_grad():
         for site, dense in before:
-            made = cast(Compressed, site.layer.get_submodule("compressed")).weights()
+            made = cast(Compressed, site.layer.get_submodule(COMPRESSED))()
             change = torch.cat([made[name] for name in site.weights], 1) - dense
             errors.append(float(change.norm() / (dense.norm() or 1.0)))
     return errors
@@ -72,8 +72,13 @@ def anneal(model: nn.Module, done: float) -> None:
 def compressed(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The layers, by name, that ``apply`` has changed."""
     for name, layer in model.named_modules():
-        if isinstance(getattr(layer, COMPRESSED, None), Compressed):
+        if is_compressed(layer):
             yield name, layer
+
+
+def is_compressed(layer: nn.Module) -> bool:
+    """Whether ``apply`` has changed this very layer."""
+    return isinstance(getattr(layer, COMPRESSED, None), Compressed)
 
 
 class Compressed(nn.ModuleDict):
@@ -82,7 +87,7 @@ class Compressed(nn.ModuleDict):
     Keys are the names of the parameters that a weight stands for, joined by "-and-".
     """
 
-    def weights(self) -> dict[str, Tensor]:
+    def forward(self) -> dict[str, Tensor]:
         """The multiplied-out weights by the names of the parameters they replace."""
         result: dict[str, Tensor] = {}
         for key, weight in self.items():
@@ -138,7 +143,7 @@ def _variance(layer: nn.Module) -> float:
 
 def _before(layer: nn.Module, _args: Any) -> None:
     """Puts multiplied-out weights where the parameters were."""
-    weights = cast(Compressed, layer.get_submodule(COMPRESSED)).weights()
+    weights = cast(Compressed, layer.get_submodule(COMPRESSED))()
     # Found before modules and parameters, and by RNNBase in its list of flat weights.
     layer.__dict__.update(weights)
     if isinstance(layer, nn.RNNBase):

@@ -12,18 +12,19 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from tvm_kp.compress.apply import compressed
-from tvm_kp.compress.kronecker_layer import KroneckerLayer
-from tvm_kp.compress.layers import KroneckerGRU, KroneckerLSTM, KroneckerRNN
+from tvm_kp.compress.apply import COMPRESSED, Compressed, compressed, is_compressed
+from tvm_kp.compress.deployed import RESETTING, rounded_weights
+from tvm_kp.compress.forms import Kronecker, Pruned
+from tvm_kp.compress.layers import KroneckerLSTM, KroneckerRNN
 from tvm_kp.compress.recurrent_layer import RecurrentLayer
 from tvm_kp.compress.rounding import (
     BITS,
     ActivationGrid,
-    round_factors,
-    round_matrix,
     straight_through,
 )
+from tvm_kp.compress.weights import KroneckerWeight
 from tvm_kp.errors import InputError, ModelError
 
 _RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, RecurrentLayer)
@@ -31,8 +32,6 @@ _LAYERS = (nn.Linear, *_RECURRENT)
 _OF_GATES_ALONE = (nn.LSTM, nn.RNN, KroneckerLSTM, KroneckerRNN)
 _NAME = "fake_quantizer"
 _LISTED = "nn.Linear, nn.LSTM, nn.GRU, nn.RNN and the recurrent layers of tvm_kp.compress"
-
-Weights = dict[str, Tensor]
 
 
 def prepare(model: nn.Module, bits: int = BITS, activations: int = BITS) -> None:
@@ -54,8 +53,11 @@ def prepare(model: nn.Module, bits: int = BITS, activations: int = BITS) -> None
     of ``KroneckerGRU(reset_after=True)`` where a column of A reads both x and h; weights some
     2**-24 of what they are added to.
 
+    Layers that ``apply`` has changed may be pruned or have single products of two factors: the
+    deployed numbers of other forms are not those that are trained.
+
     Raises ``InputError`` for other numbers of bits, and ``ModelError`` for a model without such
-    layers, prepared before, or with layers that ``apply`` has changed.
+    layers, prepared before, or with other forms.
     """
     if bits != BITS:
         raise InputError(f"bits is {bits}; weights are deployed with {BITS}")
@@ -66,11 +68,8 @@ def prepare(model: nn.Module, bits: int = BITS, activations: int = BITS) -> None
         raise ModelError(f"{type(model).__name__} has no layer to quantize; these are {_LISTED}")
     if next(_prepared(model), None) is not None:
         raise ModelError(f"{type(model).__name__} is prepared already; train it, then freeze it")
-    if (changed := next(compressed(model), None)) is not None:
-        raise ModelError(
-            f"{changed[0]} has compressed weights, which are trained as floats: compile the model "
-            "with quantize and calibration, or use a layer such as KroneckerLSTM instead"
-        )
+    for name, layer in compressed(model):
+        _check_forms(name, layer)
     # What a linear layer reads of a recurrent one has been rounded as that one's state.
     recurrent = any(isinstance(layer, _RECURRENT) for layer in layers)
     for layer in layers:
@@ -95,25 +94,6 @@ def freeze(model: nn.Module) -> None:
             delattr(layer, _NAME)
 
 
-def rounded_weights(layer: nn.Module) -> Weights:
-    """The weights that are deployed for those of ``layer``, by the names of its parameters.
-
-    In float64, with no gradient. ``layer`` is of a kind that ``prepare`` knows.
-    """
-    named = {name: getattr(layer, name) for name, _ in layer.named_parameters(recurse=False)}
-    if isinstance(layer, KroneckerLayer):
-        return _factors(layer, named)
-    if isinstance(layer, nn.Linear):
-        return {"weight": round_matrix(named["weight"])}
-    # An LSTM with a projection multiplies with that alone.
-    result = {name: round_matrix(named[name]) for name in named if name.startswith("weight_hr")}
-    for of_x in (name for name in named if name.startswith("weight_ih")):
-        of_h = of_x.replace("_ih", "_hh")
-        pair = named[of_x].detach(), named[of_h].detach()
-        result[of_x], result[of_h] = _dense(*pair, apart=isinstance(layer, nn.GRU))
-    return result
-
-
 class FakeQuantizer(nn.Module):
     """What ``prepare`` adds to a layer: its hooks, and the grids of x and h."""
 
@@ -121,7 +101,7 @@ class FakeQuantizer(nn.Module):
         super().__init__()
         recurrent = isinstance(layer, _RECURRENT)
         # Where one product reads both, x and h are joined. h' is made of h in all but these.
-        self._joined = recurrent and not getattr(layer, "apart", False)
+        self._joined = recurrent and not _is_apart(layer)
         pointwise = recurrent and not isinstance(layer, _OF_GATES_ALONE)
         self._loops = isinstance(layer, RecurrentLayer) and layer.loops
         self.input = ActivationGrid(self._joined and pointwise) if activations else None
@@ -133,11 +113,13 @@ class FakeQuantizer(nn.Module):
 
     def replaced(self, layer: nn.Module) -> dict[str, Any]:
         """What stands in for attributes of ``layer`` while it runs, weights with gradients."""
-        named = {name: getattr(layer, name) for name in layer._parameters}
-        result: dict[str, Any] = {
-            name: straight_through(named[name], weight.to(named[name].dtype))
-            for name, weight in rounded_weights(layer).items()
-        }
+        result: dict[str, Any] = {}
+        for name, weight in rounded_weights(layer).items():
+            trained = layer.get_parameter(name)
+            result[name] = straight_through(trained, weight.to(trained.dtype))
+        if is_compressed(layer):
+            inside = {name.removeprefix(f"{COMPRESSED}."): value for name, value in result.items()}
+            result = functional_call(layer.get_submodule(COMPRESSED), inside, ())
         return result | ({"stored": self.hidden} if self.hidden and self._loops else {})
 
     def take(self, x: Any) -> Any:
@@ -169,7 +151,7 @@ def _before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if isinstance(layer, nn.RNNBase):
         layer._update_flat_weights()  # it does so itself when it runs, and would undo ours
         weights, names = quantizer.replaced(layer), layer._flat_weights_names
-        layer._flat_weights = [weights.get(name, getattr(layer, name)) for name in names]
+        layer._flat_weights = [weights.get(name, getattr(layer, name, None)) for name in names]
     else:
         # Found before parameters and methods, which stay what they are.
         layer.__dict__.update(quantizer.replaced(layer))
@@ -179,7 +161,9 @@ def _before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _after(layer: nn.Module, _: object, output: Any) -> Any:
     """Undoes ``_before``, also where running the layer failed: ``output`` is None then."""
     if isinstance(layer, nn.RNNBase):
-        layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]
+        # Of a compressed layer the weights are no parameters, and gone by now.
+        names = layer._flat_weights_names
+        layer._flat_weights = [getattr(layer, name, None) for name in names]
     else:
         for name in ("stored", *layer._parameters):
             layer.__dict__.pop(name, None)
@@ -190,38 +174,25 @@ def _quantizer(layer: nn.Module) -> FakeQuantizer:
     return cast(FakeQuantizer, layer.get_submodule(_NAME))
 
 
-def _dense(w_ih: Tensor, w_hh: Tensor, apart: bool) -> tuple[Tensor, Tensor]:
-    """W_ih and W_hh of a dense layer; with ``apart`` the last of three gates is two products."""
-    joint = 2 * len(w_ih) // 3 if apart else len(w_ih)
-    sizes = [w_ih.shape[1], w_hh.shape[1]]
-    of_x, of_h = round_matrix(torch.cat([w_ih[:joint], w_hh[:joint]], 1)).split(sizes, 1)
-    if not apart:
-        return of_x, of_h
-    alone = round_matrix(w_ih[joint:]), round_matrix(w_hh[joint:])
-    return torch.cat([of_x, alone[0]]), torch.cat([of_h, alone[1]])
+def _is_apart(layer: nn.Module) -> bool:
+    """Whether no product of the layer reads both x and h."""
+    inner = getattr(layer, COMPRESSED, ())
+    products = [key for key in inner if isinstance(inner[key], KroneckerWeight)]
+    return getattr(layer, "apart", False) or any("-and-" not in key for key in products)
 
 
-def _factors(layer: KroneckerLayer, named: Weights) -> Weights:
-    """The factors of every weight, those of a GRU's candidate apart from the other gates'."""
-    result: Weights = {}
-    for suffix in ("_ih", "_hh") if layer.apart else ("",):
-        a, b = named["a" + suffix], named["b" + suffix]
-        groups, widths = [len(a)], [[a.shape[2]]]
-        if isinstance(layer, KroneckerGRU):
-            groups = [2, 1]
-            widths.append(_candidate(layer, a.shape[2], b.shape[2]))
-        parts = zip(a.split(groups), b.split(groups), widths, strict=True)
-        rounded = [round_factors(*part) for part in parts]
-        of_a, of_b = (torch.cat(side) for side in zip(*rounded, strict=True))
-        result |= {"a" + suffix: of_a, "b" + suffix: of_b}
-    return result
-
-
-def _candidate(layer: KroneckerGRU, n1: int, n2: int) -> list[int]:
-    """The widths of the parts of a candidate's A (m1, n1) that make products of their own."""
-    if layer.apart or not layer.reset_after or layer.input_size % n2:
-        return [n1]
-    return [layer.input_size // n2, n1 - layer.input_size // n2]
+def _check_forms(name: str, layer: nn.Module) -> None:
+    forms = [weight.form for weight in cast(Compressed, layer.get_submodule(COMPRESSED)).values()]
+    single = [isinstance(f, Kronecker) and f == Kronecker(f.factors[:2]) for f in forms]
+    stacked = isinstance(layer, RESETTING) and any(
+        weight.gates == 1 for weight in layer.get_submodule(COMPRESSED).children()
+    )
+    if stacked or not (all(single) or all(isinstance(form, Pruned) for form in forms)):
+        raise ModelError(
+            f"{name} has the weights {', '.join(map(str, forms))}; single products of two factors "
+            "of each gate, and pruned weights, can be trained as integers: compile others with "
+            "quantize and calibration as they are"
+        )
 
 
 def _prepared(model: nn.Module) -> Iterator[tuple[nn.Module, FakeQuantizer]]:
