@@ -193,7 +193,7 @@ BENCHMARKS = {
             planned=Kronecker(((8, 4), (5, 17))),
             hybrid=Kronecker(((3, 17), (13, 4)), dense_rows=1),
             dense=Recipe(12, 0.005, 128),
-            compressed=Recipe(25, 0.01, 64, temperature=1.0, share=0.5),
+            compressed=Recipe(40, 0.01, 64, temperature=1.0, share=0.5),
             seeds=2,
         ),
         Benchmark(
@@ -257,7 +257,7 @@ BENCHMARKS = {
             planned=Kronecker(((4, 6), (8, 8))),
             hybrid=Kronecker(((5, 6), (6, 8)), dense_rows=2),
             dense=Recipe(60, 0.01),
-            compressed=Recipe(150, 0.02),
+            compressed=Recipe(100, 0.02),
         ),
     )
 }

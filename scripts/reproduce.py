@@ -16,14 +16,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import multiprocessing
+import fcntl
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,12 +33,13 @@ import readme
 from benchmarks import BENCHMARKS, METHODS
 from comparison import accuracy_chart, table, training_chart
 from firmware import FORMATS, measure, measured, save
+from processes import finished
 from trainings import Job, train
 
 import tvm_kp
 from tvm_kp.cli import console, output
 from tvm_kp.cli.options import names, positive
-from tvm_kp.errors import InputError, RunError, TargetError, TvmKpError
+from tvm_kp.errors import InputError, OutputError, TargetError, TvmKpError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,17 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     try:
         jobs = _jobs(args)
-        # What the others learn from comes first.
-        for first in (True, False):
-            wave = [job for job in jobs if (job.method == "dense") == first]
-            _all(args, "Training", train, [job for job in wave if job.result() is None], jobs)
-        measuring = [job for job in jobs if measured(job, args.target) is None]
-        _all(args, "Measuring", partial(_measure, args), measuring, jobs)
-        _write(args, _rows(args, jobs))
-        if args.networks is not None:
-            for job in jobs:
-                if (job.method, job.seed) == ("kronecker", 0):
-                    save(job, args.networks)
+        with _alone(args.output):
+            _reproduce(args, jobs)
     except TvmKpError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -67,6 +56,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Interrupted: the same command goes on from here.", file=sys.stderr)
         return 130
     return 0
+
+
+def _reproduce(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    # What the others learn from comes first.
+    for first in (True, False):
+        wave = [job for job in jobs if (job.method == "dense") == first]
+        _all(args, "Training", train, [job for job in wave if job.result() is None], jobs)
+    measuring = [job for job in jobs if measured(job, args.target) is None]
+    _all(args, "Measuring", partial(_measure, args), measuring, jobs)
+    _write(args, _rows(args, jobs))
+    if args.networks is not None:
+        for job in jobs:
+            if (job.method, job.seed) == ("kronecker", 0):
+                save(job, args.networks)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps a second run from training what this one trains."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another scripts/reproduce is at work in {folder}; give another --output"
+            raise OutputError(message) from error
+        yield
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -136,7 +151,7 @@ def _all(
 ) -> None:
     """``work`` on all of ``jobs``, a line for each that is done."""
     begin, left = perf_counter(), dict.fromkeys(jobs)
-    for done, job in enumerate(_done(min(args.jobs, len(jobs)), work, jobs), 1):
+    for done, job in enumerate(finished(min(args.jobs, len(jobs)), work, jobs), 1):
         del left[job]
         each = (perf_counter() - begin) * args.jobs / done
         seconds = _seconds_left(list(left), every if what == "Training" else (), each)
@@ -146,24 +161,6 @@ def _all(
             f"about {seconds / args.jobs / 60:.0f} min left",
             flush=True,
         )
-
-
-def _done(processes: int, work: Callable[[Job], None], jobs: Sequence[Job]) -> Iterator[Job]:
-    """Each job once ``work`` is through with it, here or in several processes."""
-    if processes <= 1:
-        for job in jobs:
-            work(job)
-            yield job
-        return
-    with _pool(processes) as pool:
-        futures: dict[Future[None], Job] = {pool.submit(work, job): job for job in jobs}
-        for future in as_completed(futures):
-            try:
-                future.result()
-            except BrokenProcessPool as error:
-                message = "a process ended, perhaps for want of memory; try again with --jobs 1"
-                raise RunError(message) from error
-            yield futures[future]
 
 
 def _seconds_left(left: Sequence[Job], trained: Sequence[Job], each: float) -> float:
@@ -176,21 +173,6 @@ def _seconds_left(left: Sequence[Job], trained: Sequence[Job], each: float) -> f
         mean(taken[job.benchmark]) * job.recipe.epochs if job.benchmark in taken else each
         for job in left
     )
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes end at once if this one is interrupted or fails."""
-    context = multiprocessing.get_context("spawn")
-    quiet = (signal.SIGINT, signal.SIG_DFL)
-    with ProcessPoolExecutor(processes, context, signal.signal, quiet) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
 
 
 def _rows(args: argparse.Namespace, jobs: Sequence[Job]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import torch
 
 from tvm_kp import driver
 from tvm_kp.compress import Kronecker, LowRank, Pruned
+from tvm_kp.errors import InputError, RunError
 
 METHODS = ("dense", "small", "pruned", "low-rank", "kronecker", "planned", "hybrid")
 TRIED = ("dense", "kronecker")
@@ -181,8 +182,6 @@ def test_mistakes_are_told_before_the_work(arguments, message, capsys):
 def test_a_damaged_data_set(tmp_path):
     import datasets
 
-    from tvm_kp.errors import InputError
-
     (tmp_path / "usps").mkdir()
     (tmp_path / "usps" / "usps.npz").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"SHA-256 .* it is damaged"):
@@ -191,8 +190,6 @@ def test_a_damaged_data_set(tmp_path):
 
 def test_mnist_is_fetched_and_checked(tmp_path, monkeypatch):
     import datasets
-
-    from tvm_kp.errors import InputError
 
     there, here = tmp_path / "there", tmp_path / "here"
     there.mkdir()
@@ -215,12 +212,27 @@ def test_mnist_is_fetched_and_checked(tmp_path, monkeypatch):
     assert not (here / f"{names[1]}.gz").exists()
 
 
-def test_processes_end_with_a_mistake():
+def test_a_second_run_is_refused(tiny, tmp_path, capsys):
     import reproduce
 
-    with reproduce._pool(2) as pool:
+    with reproduce._alone(tmp_path):
+        assert run(tmp_path, "--methods", "dense") == 4
+    assert "another scripts/reproduce is at work" in capsys.readouterr().err
+
+
+def test_a_process_that_dies():
+    import processes
+
+    with pytest.raises(RunError, match="try again with --jobs 1"):
+        list(processes.finished(2, os._exit, [1, 1]))
+
+
+def test_processes_end_with_a_mistake():
+    import processes
+
+    with processes.pool(2) as pool:
         assert pool.submit(os.getpid).result() != os.getpid()
-    with pytest.raises(KeyboardInterrupt), reproduce._pool(1) as pool:
+    with pytest.raises(KeyboardInterrupt), processes.pool(1) as pool:
         pool.submit(os.getpid).result()
         raise KeyboardInterrupt
 
