@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from benchmarks import BENCHMARKS, METHODS
+from benchmarks import BENCHMARKS
 from torch import nn
 
 from tvm_kp import report
@@ -28,7 +28,7 @@ def measure_training(name: str) -> Iterator[dict[str, Any]]:
     benchmark = BENCHMARKS[name]
     x = torch.randn(BATCH, benchmark.steps, benchmark.inputs)
     y = torch.randint(benchmark.classes, (BATCH,))
-    networks = {method: benchmark.make(method) for method in METHODS if method != "small"}
+    networks = {name: benchmark.make(name) for name in benchmark.methods if name != "small"}
     taken: dict[str, list[float]] = {method: [] for method in networks}
     for _ in range(WARM + STEPS):
         for method, network in networks.items():

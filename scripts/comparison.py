@@ -19,7 +19,7 @@ COLORS = {
     "pruned": "#8250df",
     "low-rank": "#1a7f37",
     "kronecker": "#0969da",
-    "planned": "#bc4c00",
+    "reshaped": "#bc4c00",
     "hybrid": "#9a6700",
 }
 

@@ -132,7 +132,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     for name in args.benchmarks:
         BENCHMARKS[name].load(args.data)
         (args.output / name).mkdir(parents=True, exist_ok=True)
-        for method in args.methods:
+        for method in (one for one in args.methods if one in BENCHMARKS[name].methods):
             for seed in range(1 if args.quick else args.seeds or BENCHMARKS[name].seeds):
                 jobs.append(Job(name, method, seed, args.output, args.data, args.quick))
     return jobs

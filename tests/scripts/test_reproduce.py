@@ -18,7 +18,7 @@ from tvm_kp import driver
 from tvm_kp.compress import Kronecker, LowRank, Pruned
 from tvm_kp.errors import InputError, RunError
 
-METHODS = ("dense", "small", "pruned", "low-rank", "kronecker", "planned", "hybrid")
+METHODS = ("dense", "small", "pruned", "low-rank", "kronecker", "reshaped", "hybrid")
 TRIED = ("dense", "kronecker")
 SHAPE = Kronecker(((4, 3), (2, 4)))
 
@@ -40,7 +40,7 @@ def tiny(monkeypatch):
         **{"steps": 6, "inputs": 4, "hidden": 8, "classes": 2},
         **{
             "kronecker": SHAPE,
-            "planned": SHAPE,
+            "reshaped": SHAPE,
             "hybrid": replace(SHAPE, factors=((1, 3), (7, 4)), dense_rows=1),
         },
         **{"dense": benchmarks.Recipe(3, 0.02), "compressed": benchmarks.Recipe(4, 0.02)},

@@ -91,7 +91,9 @@ class Kronecker:
     def __str__(self) -> str:
         text = "⊗".join(f"({m}×{n})" for m, n in self.factors)
         text = f"{self.terms} × {text}" if self.terms > 1 else text
-        text = f"[{self.dense_rows} dense rows; {text}]" if self.dense_rows else text
+        if self.dense_rows:
+            rows = "row" if self.dense_rows == 1 else "rows"
+            text = f"[{self.dense_rows} dense {rows}; {text}]"
         return f"{text} + {self.density:.1%} entries" if self.density else text
 
 

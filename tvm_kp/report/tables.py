@@ -59,7 +59,15 @@ def plan_table(rows: Sequence[PlanRow], errors: Sequence[float] | None = None) -
 
 def decision_table(decisions: Sequence[Decision]) -> Table:
     """What was found in every dense operator, and what was done with it."""
-    columns = ("operator", "W", "structure", "factors, or why none", "error", "MACs", "bytes, float32")
+    columns = (
+        "operator",
+        "W",
+        "structure",
+        "factors, or why none",
+        "error",
+        "MACs",
+        "bytes, float32",
+    )
     rows = tuple(_decision_row(decision) for decision in decisions)
     note = "" if rows else "No operator with a dense constant weight."
     return Table("Weights", columns, rows, note)
