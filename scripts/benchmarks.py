@@ -231,7 +231,8 @@ BENCHMARKS = {
             reshaped=None,
             hybrid=Kronecker(((9, 8), (13, 16)), dense_rows=1),
             dense=Recipe(60, 0.005, dropout=0.3),
-            compressed=Recipe(80, 0.02),
+            compressed=Recipe(80, 0.02, dropout=0.3, weight_decay=0.02),
+            seeds=2,
         ),
         Benchmark(
             name="KWS-GRU",
@@ -246,7 +247,7 @@ BENCHMARKS = {
             reshaped=Kronecker(((11, 4), (14, 41))),
             hybrid=Kronecker(((17, 4), (9, 41)), dense_rows=1),
             dense=Recipe(60, 0.005, dropout=0.3),
-            compressed=Recipe(80, 0.02),
+            compressed=Recipe(80, 0.02, dropout=0.3, weight_decay=0.02),
             seeds=1,
         ),
         Benchmark(
@@ -262,7 +263,7 @@ BENCHMARKS = {
             reshaped=Kronecker(((4, 6), (8, 8))),
             hybrid=Kronecker(((5, 6), (6, 8)), dense_rows=2),
             dense=Recipe(60, 0.01),
-            compressed=Recipe(100, 0.02),
+            compressed=Recipe(100, 0.02, weight_decay=0.02),
         ),
     )
 }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from zlib import crc32
 
 import torch
 from benchmarks import BENCHMARKS, Benchmark, Recipe, numbers
@@ -53,8 +54,13 @@ class Job:
         return None if self.method == "dense" else replace(self, method="dense")
 
     def file(self, ending: str) -> Path:
-        """A file of the job: "pt" has the weights, "json" the result, "checkpoint" the state."""
+        """A file of the job: "pt" has the weights, "json" the result."""
         return self.folder / self.benchmark / f"{self.method}-{self.seed}.{ending}"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a training that was cut off; one with other settings has another name."""
+        return self.file(f"{crc32(json.dumps(self.settings()).encode()):08x}.checkpoint")
 
     def settings(self) -> dict[str, Any]:
         """What the result depends on: another one is trained anew."""
@@ -104,7 +110,7 @@ def train(job: Job, progress: Callable[[int, Epoch], None] | None = None) -> Non
         seed=job.seed,
         augment=data.augment,
         teacher=_teacher(job, device),
-        checkpoint=job.file("checkpoint"),
+        checkpoint=job.checkpoint,
         progress=progress,
     )
     seconds = perf_counter() - begin
@@ -118,7 +124,7 @@ def train(job: Job, progress: Callable[[int, Epoch], None] | None = None) -> Non
         "history": [asdict(epoch) for epoch in history],
     }
     output.write_json(job.file("json"), result)
-    job.file("checkpoint").unlink(missing_ok=True)
+    job.checkpoint.unlink(missing_ok=True)
 
 
 def _teacher(job: Job, device: torch.device) -> Teacher | None:
