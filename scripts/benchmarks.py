@@ -231,7 +231,7 @@ BENCHMARKS = {
             reshaped=None,
             hybrid=Kronecker(((9, 8), (13, 16)), dense_rows=1),
             dense=Recipe(60, 0.005, dropout=0.3),
-            compressed=Recipe(80, 0.02, dropout=0.3, weight_decay=0.02),
+            compressed=Recipe(80, 0.02, weight_decay=0.02),
             seeds=2,
         ),
         Benchmark(
