@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from tvm_kp import report
 
@@ -87,6 +88,7 @@ def accuracy_chart(rows: Sequence[Row]) -> str:
                 label=row["method"],
             )
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # its labels would lie on each other
         axes.set_xlabel("parameters of the recurrent layer")
         axes.set_ylabel("test accuracy, %")
 

@@ -34,12 +34,15 @@ from benchmarks import BENCHMARKS, METHODS
 from comparison import accuracy_chart, table, training_chart
 from firmware import FORMATS, measure, measured, save
 from processes import finished
+from rich.console import Console
 from trainings import Job, train
 
 import tvm_kp
-from tvm_kp.cli import console, output
+from tvm_kp.cli import output
 from tvm_kp.cli.options import names, positive
 from tvm_kp.errors import InputError, OutputError, TargetError, TvmKpError
+
+TABLE_WIDTH = 180  # its columns would be folded in less
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -226,8 +229,7 @@ def _write(args: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> None:
     output.write(args.output / "training.svg", training_chart(rows))
     if args.readme:
         readme.rewrite("reproduce", text)
-    out = console.stdout()
-    out.print(shown)
+    Console(width=TABLE_WIDTH, highlight=False).print(shown)
     print(f"Wrote results.json, results.md, accuracy.svg and training.svg to {args.output}")
 
 
