@@ -18,9 +18,9 @@ from torch import Tensor
 
 from tvm_kp.cli import output
 from tvm_kp.compress import Epoch, Teacher, fit
+from tvm_kp.compress.samples import Samples, accuracy
 
 QUICK_EPOCHS, QUICK_TRAIN, QUICK_TEST = 2, 1000, 300  # of --quick
-BATCH = 500  # of evaluation
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def train(job: Job, progress: Callable[[int, Epoch], None] | None = None) -> Non
     result = {
         "settings": job.settings(),
         "numbers": numbers(network),
-        "accuracy": accuracy(network, *data.test),
+        "accuracy": accuracy(network, Samples(*data.test)),
         "seconds": seconds,
         "history": [asdict(epoch) for epoch in history],
     }
@@ -131,13 +131,6 @@ def _teacher(job: Job, device: torch.device) -> Teacher | None:
     if job.teacher is None:
         return None
     return Teacher(job.teacher.network().to(device), job.recipe.temperature, job.recipe.share)
-
-
-def accuracy(network: Classifier, x: Tensor, y: Tensor) -> float:
-    """The share of samples ``x`` whose class is ``y``."""
-    with torch.no_grad():
-        scores = torch.cat([network(part) for part in x.split(BATCH)])
-    return float((scores.argmax(1) == y).double().mean())
 
 
 def _some(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
