@@ -79,7 +79,7 @@ def test_ends_with_the_first_that_is_good_enough():
     assert result.accuracy == result.tries[-1].accuracy >= 0.3
     assert all(one.accuracy < 0.3 for one in result.tries[:-1])
     assert [one.form for one in result.tries] == [
-        "[1 dense rows; (9×8)⊗(13×16)]",
+        "[1 dense row; (9×8)⊗(13×16)]",
         "[6 dense rows; (8×8)⊗(14×16)]",
         "[10 dense rows; (9×8)⊗(12×16)]",
     ]
@@ -96,7 +96,7 @@ def test_the_base_may_be_enough():
 def test_rows_about_double_and_the_factors_stay_near():
     assert [one.form for one in tried(PAPER)] == [
         "(2×16)⊗(59×8)",
-        "[1 dense rows; (3×16)⊗(39×8)]",
+        "[1 dense row; (3×16)⊗(39×8)]",
         "[2 dense rows; (2×16)⊗(58×8)]",
         "[4 dense rows; (2×16)⊗(57×8)]",
         "[8 dense rows; (2×16)⊗(55×8)]",
@@ -168,7 +168,7 @@ def test_starts_from_the_trained_weights():
     choice = Choice("rnn", (BETTER,))
 
     def top(model):
-        return dict(compressed(model))["rnn"].compressed.weights()["weight_hh_l0"][0]
+        return dict(compressed(model))["rnn"].compressed()["weight_hh_l0"][0]
 
     for start, same in (("nearest", True), ("random", False)):
         result = meet(
@@ -181,7 +181,7 @@ def test_names_the_best_when_the_budget_is_used_up():
     accuracies = iter([0.5, 0.75, 0.625])
     message = (
         "no form of rnn within 12,288 bytes reached an accuracy of 0.9; the best was 0.75 with "
-        "[1 dense rows; (3×16)⊗(39×8)], 10,648 bytes: raise the budget, train longer, or grow terms"
+        "[1 dense row; (3×16)⊗(39×8)], 10,648 bytes: raise the budget, train longer, or grow terms"
     )
     with pytest.raises(ModelError, match=re.escape(message)):
         meet(

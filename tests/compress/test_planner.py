@@ -165,7 +165,7 @@ def test_a_budget_takes_the_smallest_factor(inputs, hidden, factor, smaller):
     ("layer", "factor", "form", "rank"),
     [
         (nn.LSTM(28, 40), 17.6, "(5×17)⊗(8×4)", 20),
-        (nn.LSTM(10, 118), 24.5, "[1 dense rows; (9×8)⊗(13×16)]", 105),
+        (nn.LSTM(10, 118), 24.5, "[1 dense row; (9×8)⊗(13×16)]", 105),
         (ResetFirstGRU(10, 154), 38.4, "(11×4)⊗(14×41)", 56),
         (FastRNN(16, 32), 17, "(4×6)⊗(8×8)", 32),
         (nn.LSTM(9, 180, bidirectional=True), 20, "(9×9)⊗(20×21)", 180),
