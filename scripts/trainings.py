@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +16,7 @@ from datasets import Data
 from torch import Tensor
 
 from tvm_kp.cli import output
-from tvm_kp.compress import Epoch, Teacher, fit
+from tvm_kp.compress import Teacher, fit
 from tvm_kp.compress.samples import Samples, accuracy
 
 QUICK_EPOCHS, QUICK_TRAIN, QUICK_TEST = 2, 1000, 300  # of --quick
@@ -92,7 +91,7 @@ class Job:
         return network.eval()
 
 
-def train(job: Job, progress: Callable[[int, Epoch], None] | None = None) -> None:
+def train(job: Job) -> None:
     """Trains on one thread, from the last checkpoint if there is one, and writes the files."""
     torch.set_num_threads(1)
     data, recipe = job.load_data(), job.recipe
@@ -111,7 +110,6 @@ def train(job: Job, progress: Callable[[int, Epoch], None] | None = None) -> Non
         augment=data.augment,
         teacher=_teacher(job, device),
         checkpoint=job.checkpoint,
-        progress=progress,
     )
     seconds = perf_counter() - begin
     network.to("cpu")

@@ -326,6 +326,15 @@ def test_forms_whose_numbers_are_found_otherwise(form):
         prepare(net)
 
 
+@pytest.mark.parametrize("form", [Kronecker(((3, 4), (2, 3))), Pruned(0.5)], ids=str)
+def test_linear_layers(form):
+    net, x = nn.Sequential(changed(nn.Linear(12, 6), form)), torch.randn(5, 12)
+    prepare(net, activations=16)
+    expected = net(x)
+    freeze(net)
+    torch.testing.assert_close(net(x), expected, rtol=0, atol=2e-6)
+
+
 def test_gates_of_a_gru_stacked():
     net = Net("GRU")
     apply(net, Plan((Choice("rnn", (Kronecker(((6, 4), (6, 5))),), stacked=True),)))

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +139,6 @@ def test_interrupted(tiny, tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainings, "fit", partial(trainings.fit, progress=None))
         patch.setattr(trainings.torch, "save", stop)
         assert run(tmp_path, "--methods", "dense") == 130
     assert "the same command goes on" in capsys.readouterr().err

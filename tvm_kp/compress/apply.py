@@ -96,7 +96,7 @@ class Compressed(nn.ModuleDict):
             if len(names) == 1:
                 result[key] = whole
             else:
-                widths = cast(Any, weight).widths
+                widths = cast(Weight, weight).widths
                 result |= dict(zip(names, whole.split(widths, 1), strict=True))
         return result
 
@@ -108,7 +108,7 @@ def _made(choice: Choice, site: Site, start: str) -> dict[str, Weight]:
     for names, (form, gates, rows, cols) in zip(groups, choice.blocks(site), strict=True):
         dense = torch.cat([site.layer.get_parameter(name) for name in names], 1)
         weight = make(form, gates, rows, cols, dense)
-        cast(Any, weight).widths = [site.layer.get_parameter(name).shape[1] for name in names]
+        weight.widths = [site.layer.get_parameter(name).shape[1] for name in names]
         if start == "random":
             weight.draw(_variance(site.layer))
         elif dense.isfinite().all():

@@ -67,25 +67,29 @@ def _factors(layer: KroneckerLayer, named: Weights) -> Weights:
     for suffix in ("_ih", "_hh") if layer.apart else ("",):
         names = "a" + suffix, "b" + suffix
         a, b = (named[name] for name in names)
-        rounded = _product(layer, a, b, joint=not layer.apart)
+        rounded = _product(layer, a, b, None if layer.apart else layer.input_size)
         result |= dict(zip(names, rounded, strict=True))
     return result
 
 
-def _product(layer: nn.Module, a: Tensor, b: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
-    """Factors (gates, m, n), those of a GRU's candidate apart from the other gates'."""
+def _product(layer: nn.Module, a: Tensor, b: Tensor, inputs: int | None) -> tuple[Tensor, Tensor]:
+    """Factors (gates, m, n), those of a GRU's candidate apart from the other gates'.
+
+    ``inputs`` are the columns of W_ih if W_hh has the same factors.
+    """
     groups = _gates(layer, len(a))
-    widths = [[a.shape[2]], _candidate(layer, a.shape[2], b.shape[2], joint)][: len(groups)]
+    widths = [[a.shape[2]], _candidate(layer, a.shape[2], b.shape[2], inputs)][: len(groups)]
     parts = zip(a.split(groups), b.split(groups), widths, strict=True)
     of_a, of_b = zip(*(round_factors(*part) for part in parts), strict=True)
     return torch.cat(of_a), torch.cat(of_b)
 
 
-def _candidate(layer: nn.Module, n1: int, n2: int, joint: bool) -> list[int]:
+def _candidate(layer: nn.Module, n1: int, n2: int, inputs: int | None) -> list[int]:
     """The widths of the parts of a candidate's A (m1, n1) that make products of their own."""
-    inputs = int(layer.input_size)  # type: ignore[arg-type]  # every recurrent layer has one
     after = isinstance(layer, nn.GRU) or getattr(layer, "reset_after", False)
-    return [inputs // n2, n1 - inputs // n2] if joint and after and inputs % n2 == 0 else [n1]
+    if inputs is None or not after or inputs % n2:
+        return [n1]
+    return [inputs // n2, n1 - inputs // n2]
 
 
 def _of_forms(layer: nn.Module) -> Weights:
@@ -96,7 +100,7 @@ def _of_forms(layer: nn.Module) -> Weights:
         name = f"{COMPRESSED}.{key}."
         if isinstance(weight, KroneckerWeight):
             factors = weight.a.detach()[0], weight.b.detach()[0]
-            a, b = _product(layer, *factors, joint="-and-" in key)
+            a, b = _product(layer, *factors, weight.widths[0] if "-and-" in key else None)
             result |= {name + "a": a[None], name + "b": b[None]}
     pruned = {key: weight for key, weight in inner.items() if isinstance(weight, PrunedWeight)}
     if pruned:

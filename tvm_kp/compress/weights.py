@@ -20,12 +20,14 @@ DROPOUT = 0.1  # of a doped weight's rows while its entries are chosen
 class Weight(nn.Module):
     """A (gates·rows, cols) matrix; ``forward()`` gives it.
 
+    ``widths`` are the columns of each parameter that it stands for: all, unless set.
     Subclasses register their parameters in ``__init__`` with ``torch.empty``.
     """
 
     def __init__(self, gates: int, rows: int, cols: int) -> None:
         super().__init__()
         self.gates, self.rows, self.cols = gates, rows, cols
+        self.widths = [cols]
 
     def forward(self) -> Tensor:
         """The matrix, multiplied out."""
