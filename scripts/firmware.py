@@ -58,8 +58,7 @@ def measure(job: Job, target: str, on_board: bool) -> None:
         options = tvm_kp.Options()
         if form != "float32":
             seen = {"x": _samples(calibration(job)[0])}
-            # Of a pruned GRU whose zeros make odd structures, one product has no integer form.
-            options = replace(options, quantize=form, calibration=seen, allow_float=True)
+            options = replace(options, quantize=form, calibration=seen)
         result[form] = {"accuracy": _accuracy(network, options, *data.test)}
         if on_board:
             result[form] |= _on_board(network, options, data.test[0], target)

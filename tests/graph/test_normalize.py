@@ -28,15 +28,20 @@ def test_again_changes_no_number_of_operators(normalized):
     assert count[0] == count[1]
 
 
-def test_parts_of_a_split_weight_are_folded():
+def test_parts_of_parts_of_a_weight_are_folded():
     class Split(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.randn(6, 3))
 
         def forward(self, x):
-            first, second = self.weight.split([4, 2])
-            return torch.nn.functional.linear(x, first).sum(-1) + x @ second.T[:, 0]
+            rest, third = self.weight.split([4, 2])
+            first, second = rest.split([2, 2])
+            return (
+                torch.nn.functional.linear(x, first).sum(-1)
+                + x @ second.T[:, 0]
+                + x @ third.T[:, 1]
+            )
 
     mod = normalize()(import_torch(Split(), (torch.zeros(1, 3),)))
     reads = [b.value for b in bindings(mod["main"]) if isinstance(b.value, relax.Call)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from tvm_kp.graph.fold_constants import FoldConstants
 from tvm_kp.graph.fuse_scans import FuseScans
 from tvm_kp.graph.merge_reshapes import MergeReshapes
 from tvm_kp.graph.prune_gates import PruneGates
@@ -29,10 +30,7 @@ def normalize() -> tvm.transform.Pass:
             relax.transform.DeadCodeElimination(["main"]),
             FuseScans(),
             relax.transform.CanonicalizeBindings(),
-            # The parts of a folded split are constants only in the next round.
-            relax.transform.FoldConstant(),
-            relax.transform.CanonicalizeBindings(),
-            relax.transform.FoldConstant(),
+            FoldConstants(),
             PruneGates(),
             PruneScan(),
             ReverseScan(),

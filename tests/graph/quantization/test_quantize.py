@@ -171,10 +171,21 @@ class Root(nn.Module):
         return torch.sqrt(torch.abs(x) + 1)
 
 
-def test_an_operator_without_an_integer_form(lstm):
-    model = Classifier(lstm.rnn, 10, Root())
+class RootAmongOthers(nn.Module):
+    def forward(self, x):
+        return torch.sqrt(torch.abs(x) + 1) * 0.5 + x
+
+
+class ProductOfTwo(nn.Module):
+    def forward(self, x):
+        return x @ x.T + x
+
+
+@pytest.mark.parametrize("head", [Root(), RootAmongOthers(), ProductOfTwo()])
+def test_an_operator_without_an_integer_form(lstm, head):
+    model = Classifier(lstm.rnn, 10, head)
     mod, record = arranged(model, X), [X.numpy()]
-    with pytest.raises(ModelError, match=r"relax\.sqrt has no integer form.*--allow-float"):
+    with pytest.raises(ModelError, match=r"relax\.\w+ has no integer form.*--allow-float"):
         integers(mod, [record])
     (found,) = run(integers(mod, [record], allow_float=True), record)
     np.testing.assert_allclose(found, model(X).detach().numpy(), rtol=0, atol=0.02)

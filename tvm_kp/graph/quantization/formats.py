@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tvm_kp import fixedpoint
 from tvm_kp.graph.calibrate import Range
-from tvm_kp.graph.quantization.storage import Storage, Stored
+
+if TYPE_CHECKING:
+    from tvm_kp.graph.quantization.storage import Storage, Stored
 
 WIDE_BITS = 16
 # Where tanh and the sigmoid are read from their table: it covers [-8, 8), and twice that.

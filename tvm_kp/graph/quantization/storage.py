@@ -11,6 +11,7 @@ from tvm import relax
 from tvm.ir import GenericConst
 
 from tvm_kp.graph import scan
+from tvm_kp.graph.quantization.pointwise import POINTWISE
 from tvm_kp.graph.rewrite import bindings, name_of, operands, returned, values
 
 # What moves data and computes nothing: the first operand and the result are alike.
@@ -159,6 +160,8 @@ class Storage:
                         self[tensor].readers.add(kind)
                         self[tensor].kept |= kind != "pointwise"
                 self[binding.var].writers.add(kind)
+                # What runs in float is made narrow for those that read it.
+                self[binding.var].kept |= not _has_integers(binding.value)
         for var, (product, _) in self.products.items():
             if product is not var:
                 self[product].readers.discard("pointwise")
@@ -196,6 +199,13 @@ def _bias(value: relax.Expr, product: relax.Var) -> GenericConst | None:
     constants = [arg for arg in value.args if _is_constant(arg)]
     same = [int(n) for n in value.ty.shape] == [int(n) for n in product.ty.shape]
     return constants[0] if constants and same else None
+
+
+def _has_integers(call: relax.Call) -> bool:
+    name = name_of(call)
+    if name == "relax.matmul":
+        return any(map(_is_constant, call.args))
+    return name in POINTWISE or name in _KINDS
 
 
 def _is_constant(expr: relax.Expr) -> bool:
