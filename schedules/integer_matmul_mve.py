@@ -10,12 +10,13 @@ from tvm.s_tir import Schedule
 
 from tvm_kp.kernel.dot_loops import dot_loops
 from tvm_kp.kernel.integer_product import find_integer_product
+from tvm_kp.kernel.space import Choose
 
 ISA = {"mve"}
 PRIORITY = 2
 
 
-def apply(sch: Schedule) -> Schedule | None:
+def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
     function = sch.mod["main"]
     product = find_integer_product(function)
     loops = None if product is None else dot_loops(function, product)

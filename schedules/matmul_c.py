@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from tvm.s_tir import Schedule
 
+from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import find_product, tile_product
 
 ISA: set[str] = set()
 ACCUMULATORS = 4
 
 
-def apply(sch: Schedule) -> Schedule | None:
+def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
     product = find_product(sch)
     if product is None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tvm.s_tir import Schedule
 
+from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import find_product, tile_product
 
 ISA = {"fpu"}
@@ -15,7 +16,7 @@ ACCUMULATORS = 16
 VECTOR = 8
 
 
-def apply(sch: Schedule) -> Schedule | None:
+def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
     product = find_product(sch)
     if product is None or product.dtype != "float32":
         return None

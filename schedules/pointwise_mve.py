@@ -14,6 +14,7 @@ from tvm.ir.prim.expr import BitwiseAnd, RShift
 from tvm.s_tir import SBlock, Schedule
 from tvm.tirx import IntImm
 
+from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import merge_pointwise
 
 ISA = {"mve"}
@@ -24,7 +25,7 @@ _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, BitwiseAnd)
 _TYPES = ("int8", "int16", "int32")
 
 
-def apply(sch: Schedule) -> Schedule | None:
+def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
     blocks = sch.get_child_blocks(sch.get_sblock("root"))
     if not all(_is_known(sch.get(block)) for block in blocks):
         return None

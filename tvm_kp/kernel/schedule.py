@@ -1,8 +1,9 @@
 """Give every PrimFunc of a module the first schedule rule that applies to it.
 
 A rule is a file in ``schedules/`` with ``ISA``, the set of instruction-set features it needs,
-and ``apply(sch) -> Schedule | None``, None meaning that it does not apply. Rules that need
-more features come first; ``PRIORITY`` breaks ties (default 0, higher first).
+and ``apply(sch, choose) -> Schedule | None``, None meaning that it does not apply; ``choose`` is
+asked for what the rule leaves open: see ``space``. Rules that need more features come first;
+``PRIORITY`` breaks ties (default 0, higher first).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tvm import s_tir, tirx
 from tvm_kp.kernel.hoist import hoist_allocations
 from tvm_kp.kernel.load_multiple import use_load_multiple
 from tvm_kp.kernel.lower import lower
+from tvm_kp.kernel.space import Choose
 from tvm_kp.target import content_dir
 
 
@@ -69,7 +71,7 @@ def schedule(mod: tvm.IRModule, isa: Sequence[str]) -> dict[str, tirx.PrimFunc]:
 
 def _apply(function: tirx.PrimFunc, rules: Sequence[Rule]) -> tirx.PrimFunc:
     for rule in rules:
-        scheduled = rule.module.apply(s_tir.Schedule(function))
+        scheduled = rule.module.apply(s_tir.Schedule(function), Choose())
         if scheduled is not None:
             return scheduled.mod["main"]
     return function
