@@ -112,6 +112,8 @@ class SampleCompiled:
     recurrences: tuple[Recurrence, ...] = ()
     output_errors: tuple[OutputError, ...] = ()
     quantized: Quantized | None = None
+    tuned: int = 0
+    stale: int = 0
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"archive")

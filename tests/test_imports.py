@@ -14,11 +14,13 @@ PACKAGE = Path(tvm_kp.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("tuning",),
     ("driver", "autoload"),
+    ("lowering",),
     ("compress", "graph", "kernel", "c", "board", "report"),
     (
         *("artifacts", "target", "toml_record", "errors", "kronecker", "structure", "fixedpoint"),
-        *("calibration", "quantizations"),
+        *("calibration", "quantizations", "tuning_records"),
     ),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

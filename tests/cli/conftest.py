@@ -32,6 +32,7 @@ class Options:
     calibration_range: str = "min-max"
     io: str = "float32"
     allow_float: bool = False
+    tuning_records: str = "shipped"
 
 
 class RecordingDriver(ModuleType):

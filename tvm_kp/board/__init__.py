@@ -13,17 +13,23 @@ from tvm_kp.board.project import Project, build, create
 from tvm_kp.board.records import as_records
 from tvm_kp.board.toolchain import check_fit, footprint
 from tvm_kp.board.toolchain import find as find_compiler
+from tvm_kp.board.trials import Trial, TrialResult, TrialRun, compile_trial, run_trials
 from tvm_kp.target import Target
 
 __all__ = [
     "Project",
+    "Trial",
+    "TrialResult",
+    "TrialRun",
     "as_records",
     "build",
     "check_fit",
+    "compile_trial",
     "create",
     "find_compiler",
     "footprint",
     "run",
+    "run_trials",
 ]
 
 

@@ -107,14 +107,9 @@ def _record_type(model: Model, profile: bool) -> np.dtype:
 
 def _emulate(image: Path, target: Target, folder: Path, timeout_s: float) -> None:
     """Run ``image`` to its end with ``folder`` as its current folder."""
-    runner = target.runner
-    command = [_find(target), "-M", runner.machine, "-kernel", str(image.resolve())]
-    command += ["-icount", f"shift={runner.icount_shift},align=off,sleep=off"]
-    command += ["-semihosting-config", "enable=on,target=native"]
-    command += ["-display", "none", "-monitor", "none", "-serial", "none", "-nodefaults"]
     try:
         done = subprocess.run(
-            command,
+            command(image, target),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -128,10 +123,20 @@ def _emulate(image: Path, target: Target, folder: Path, timeout_s: float) -> Non
         ) from None
     if done.returncode != 0:
         text = (done.stdout + done.stderr).decode(errors="replace")
-        raise RunError(_failure(text, done.returncode, image, target))
+        raise RunError(failure(text, done.returncode, image, target))
 
 
-def _failure(text: str, status: int, image: Path, target: Target) -> str:
+def command(image: Path, target: Target) -> list[str]:
+    """What starts ``image``. Raises MissingToolError."""
+    runner = target.runner
+    words = [_find(target), "-M", runner.machine, "-kernel", str(image.resolve())]
+    words += ["-icount", f"shift={runner.icount_shift},align=off,sleep=off"]
+    words += ["-semihosting-config", "enable=on,target=native"]
+    words += ["-display", "none", "-monitor", "none", "-serial", "none", "-nodefaults"]
+    return words
+
+
+def failure(text: str, status: int, image: Path, target: Target) -> str:
     """One line that says why a run failed."""
     fault = re.search(r"^FAULT (.*)$", text, re.MULTILINE)
     if fault is None:

@@ -97,6 +97,15 @@ class Emission:
                             found[call.function] |= {a, b}
         return found
 
+    @cached_property
+    def calls(self) -> dict[str, int]:
+        """How often each operator is called in an inference."""
+        counts = dict.fromkeys(self.order, 0)
+        for call, loop in self.program.flat():
+            if isinstance(call, Call):
+                counts[call.function] += 1 if loop is None else loop.steps
+        return counts
+
     def prototype(self, name: str) -> str:
         return f"void {self.symbol(name)}({self.printers[name].parameters(self.aliased[name])})"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.entry import entry_file
 from tvm_kp.c.expressions import MATH_CONSTANTS
+from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.support import helpers
 
 _NO_EARLY_SCHEDULING = """\
@@ -21,25 +22,31 @@ def emit(emission: Emission) -> dict[str, str]:
     """The sources by file name: ``<mod>_lib0.c`` (entry, main, weights), ``<mod>_lib1.c``."""
     return {
         f"{emission.name}_lib0.c": "\n".join(entry_file(emission)) + "\n",
-        f"{emission.name}_lib1.c": "\n".join(_operator_file(emission)) + "\n",
+        f"{emission.name}_lib1.c": "\n".join(
+            operator_file(
+                f"{emission.title}\n * The operators.",
+                {emission.prototype(name): emission.printers[name] for name in emission.order},
+            )
+        )
+        + "\n",
     }
 
 
-def _operator_file(emission: Emission) -> Iterator[str]:
-    bodies = {name: printer.body() for name, printer in emission.printers.items()}
-    used = set().union(*(p.helpers for p in emission.printers.values()))
-    yield f"/* {emission.title}\n * The operators. */"
+def operator_file(title: str, operators: Mapping[str, FunctionPrinter]) -> Iterator[str]:
+    """The lines of a file with ``operators``, by their prototypes, and the helpers they need."""
+    bodies = {prototype: printer.body() for prototype, printer in operators.items()}
+    used = set().union(*(printer.helpers for printer in operators.values()))
+    yield f"/* {title} */"
     yield "#include <stdint.h>"
     lines = (line for body in bodies.values() for line in body)
     constants = any(name in line for line in lines for name in MATH_CONSTANTS)
-    if constants or any(p.libm for p in emission.printers.values()):
+    if constants or any(printer.libm for printer in operators.values()):
         yield "#include <math.h>"
     yield ""
     if any(name.startswith("kp_load") for name in used):
         yield _NO_EARLY_SCHEDULING
     yield helpers(used)
-    for name in emission.order:
-        prototype = emission.prototype(name)
+    for prototype, body in bodies.items():
         yield f"{prototype};\n\n{prototype} {{"
-        yield from bodies[name]
+        yield from body
         yield "}\n"

@@ -39,25 +39,11 @@ def make_model(
     With ``initial``, what the states start as, it is the C of one step of a stream; ``scales``
     are those of the inputs and outputs, None for floats.
     """
-    program = lower_main(mod, kernels, initial)
+    emission = plan_model(mod, kernels, name, target, alignment, initial)
+    program, constants = emission.program, emission.constants
     inputs, outputs = _specs(program.inputs), _specs(program.outputs)
     if scales is not None:
         inputs, outputs = _scaled(inputs, scales[0]), _scaled(outputs, scales[1])
-    used = lifetimes(program)
-    planned = plan(list(used.values()), alignment)
-    main = tir_main(program)
-    emission = Emission(
-        name=name,
-        title=_title(mod, main, target, planned.peak),
-        program=program,
-        main=main,
-        reset=tir_main(Program((), (), program.reset)) if program.reset else None,
-        operators=kernels,
-        offsets=dict(zip(used, planned.offsets, strict=True)),
-        workspace_bytes=planned.peak,
-        alignment=alignment,
-    )
-    constants = emission.constants
     return Model(
         name=name,
         target=target,
@@ -68,13 +54,39 @@ def make_model(
         operators=tuple(
             Operator(emission.symbol(op), _scratch_bytes(op, program)) for op in emission.order
         ),
-        workspace_bytes=planned.peak,
+        workspace_bytes=emission.workspace_bytes,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
         tables_bytes=_tables_bytes(program, kernels),
         state_bytes=emission.state_bytes,
         decisions=tuple(decisions),
         relax=mod.script(),
         params=_params(constants),
+    )
+
+
+def plan_model(
+    mod: tvm.IRModule,
+    kernels: Mapping[str, tirx.PrimFunc],
+    name: str,
+    target: str,
+    alignment: int,
+    initial: Sequence[np.ndarray] = (),
+) -> Emission:
+    """``mod`` as calls of ``kernels`` over planned memory; see ``make_model``."""
+    program = lower_main(mod, kernels, initial)
+    used = lifetimes(program)
+    planned = plan(list(used.values()), alignment)
+    main = tir_main(program)
+    return Emission(
+        name=name,
+        title=_title(mod, main, target, planned.peak),
+        program=program,
+        main=main,
+        reset=tir_main(Program((), (), program.reset)) if program.reset else None,
+        operators=kernels,
+        offsets=dict(zip(used, planned.offsets, strict=True)),
+        workspace_bytes=planned.peak,
+        alignment=alignment,
     )
 
 

@@ -13,11 +13,11 @@ from tvm_kp.artifacts import PACKING, Packing
 
 def packed_operands(kernel: tirx.PrimFunc, args: Sequence[relax.Expr]) -> list[relax.Expr]:
     """The operands of a call; constants that ``kernel`` wants packed are constants that are."""
-    packings = _packings(kernel)
-    return [_packed(arg, packings.get(index)) for index, arg in enumerate(args)]
+    wanted = packings(kernel)
+    return [_packed(arg, wanted.get(index)) for index, arg in enumerate(args)]
 
 
-def _packings(kernel: tirx.PrimFunc) -> dict[int, Packing]:
+def packings(kernel: tirx.PrimFunc) -> dict[int, Packing]:
     """By the index of the operand: what the attribute ``PACKING`` of the kernel says."""
     if kernel.attrs is None or PACKING not in kernel.attrs:
         return {}

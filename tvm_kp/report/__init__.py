@@ -1,6 +1,6 @@
 """Decisions, sizes and counts as tables for a console, JSON for scripts and an HTML page."""
 
-from tvm_kp.report.charts import Bars, operator_bars, size_bars, total_bars
+from tvm_kp.report.charts import Bars, Lines, operator_bars, size_bars, total_bars
 from tvm_kp.report.page import Section, compile_sections, html
 from tvm_kp.report.table import Table
 from tvm_kp.report.tables import (
@@ -15,11 +15,13 @@ from tvm_kp.report.tables import (
     time_table,
     warnings,
 )
+from tvm_kp.report.tuning import task_table, totals, tuning_sections, tuning_table
 from tvm_kp.report.values import compile_json, run_json
 
 __all__ = [
     "COUNTED",
     "Bars",
+    "Lines",
     "Section",
     "Table",
     "compile_json",
@@ -35,7 +37,11 @@ __all__ = [
     "recurrence_table",
     "run_json",
     "size_bars",
+    "task_table",
     "time_table",
     "total_bars",
+    "totals",
+    "tuning_sections",
+    "tuning_table",
     "warnings",
 ]

@@ -1,10 +1,10 @@
-"""Bar charts as SVG whose colors are CSS variables, so that a page decides on light or dark."""
+"""Charts as SVG whose colors are CSS variables, so that a page decides on light or dark."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from statistics import median
@@ -22,6 +22,7 @@ VARIABLES = {INK: "var(--ink)"} | {c: f"var(--series-{i})" for i, c in enumerate
 MOST_BARS = 12
 WIDTH_INCHES = 8.0
 BAR_INCHES = 0.24
+LINES_INCHES = 3.2
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class Bars:
     title: str
     groups: tuple[str, ...]
     series: Mapping[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line for each of ``series``: pairs of x and y."""
+
+    title: str
+    series: Mapping[str, Sequence[tuple[float, float]]]
 
 
 def size_bars(footprints: Mapping[str, Footprint]) -> Bars:
@@ -62,27 +71,32 @@ def operator_bars(results: Mapping[str, RunResult]) -> Bars:
     return Bars(title, groups, series)
 
 
-def svg(bars: Bars, prefix: str) -> str:
+def svg(chart: Bars | Lines, prefix: str) -> str:
     """The chart as an SVG element; ``prefix`` keeps its ids apart from other charts' on a page."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    if len(bars.series) > len(SERIES):
-        raise ValueError(f"{len(bars.series)} series, but {len(SERIES)} colors")
+    if len(chart.series) > len(SERIES):
+        raise ValueError(f"{len(chart.series)} series, but {len(SERIES)} colors")
     # Text stays text; the salt keeps the ids of clip paths the same from run to run.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": prefix, "text.color": INK}
-    height = 0.7 + BAR_INCHES * len(bars.groups) * (len(bars.series) + 0.8)
+    height = LINES_INCHES
+    if isinstance(chart, Bars):
+        height = 0.7 + BAR_INCHES * len(chart.groups) * (len(chart.series) + 0.8)
     with rc_context(settings):
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         axes = figure.add_subplot()
-        _draw(axes, bars)
+        if isinstance(chart, Bars):
+            _draw_bars(axes, chart)
+        else:
+            _draw_lines(axes, chart)
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return _embed(buffer.getvalue(), prefix, bars.title)
+    return _embed(buffer.getvalue(), prefix, chart.title)
 
 
-def _draw(axes: Axes, bars: Bars) -> None:
+def _draw_bars(axes: Axes, bars: Bars) -> None:
     count = len(bars.series)
     for index, (name, values) in enumerate(bars.series.items()):
         places = [group + (index - (count - 1) / 2) / (count + 0.8) for group in range(len(values))]
@@ -97,6 +111,15 @@ def _draw(axes: Axes, bars: Bars) -> None:
     axes.margins(x=0.12)
     if count > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=count, frameon=False)
+
+
+def _draw_lines(axes: Axes, lines: Lines) -> None:
+    for color, (name, points) in zip(SERIES, lines.series.items(), strict=False):
+        axes.step(*zip(*points, strict=True), where="post", color=color, label=name)
+    axes.tick_params(colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.legend(frameon=False, labelcolor=INK)
 
 
 def _embed(document: str, prefix: str, title: str) -> str:

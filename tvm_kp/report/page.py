@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import count
 
-from tvm_kp.report.charts import Bars, size_bars, svg
+from tvm_kp.report.charts import Bars, Lines, size_bars, svg
 from tvm_kp.report.table import Table
 from tvm_kp.report.tables import (
     decision_table,
@@ -53,7 +53,7 @@ class Section:
     title: str
     text: str = ""
     tables: tuple[Table, ...] = ()
-    charts: tuple[Bars, ...] = ()
+    charts: tuple[Bars | Lines, ...] = ()
 
 
 def html(sections: Sequence[Section], title: str = "tvm_kp report") -> str:
@@ -90,7 +90,7 @@ def _section(section: Section, ids: count[int]) -> str:
     if section.text:
         parts.append(f"<p>{escape(section.text)}</p>")
     parts += [table.to_html() for table in section.tables]
-    for bars in section.charts:
-        caption = f"<figcaption>{escape(bars.title)}</figcaption>"
-        parts.append(f"<figure>{caption}\n{svg(bars, f'chart{next(ids)}')}\n</figure>")
+    for chart in section.charts:
+        caption = f"<figcaption>{escape(chart.title)}</figcaption>"
+        parts.append(f"<figure>{caption}\n{svg(chart, f'chart{next(ids)}')}\n</figure>")
     return "<section>\n" + "\n".join(parts) + "\n</section>"

@@ -10,11 +10,15 @@ enum { FRAME_LR = 5, FRAME_PC = 6, FRAME_WORDS = 8 };
 
 extern uint32_t __stack_bottom[], __stack_top[];
 
-/* The stack may be what failed, so the report starts on a fresh one. */
+/* The frame is on the stack of what failed, main's or a process'. That may be why it failed, so the
+   report starts on a fresh one. */
 void HardFault_Handler(void) __attribute__((naked));
 void HardFault_Handler(void) {
   __asm volatile(
-      "mov r0, sp\n\t"
+      "tst lr, #4\n\t"
+      "ite eq\n\t"
+      "mrseq r0, msp\n\t"
+      "mrsne r0, psp\n\t"
       "ldr r1, =__stack_top\n\t"
       "mov sp, r1\n\t"
       "b kp_fault\n\t"

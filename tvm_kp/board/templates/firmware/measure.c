@@ -9,7 +9,22 @@
 #define SYST_CVR (*(volatile uint32_t *)0xE000E018u)
 enum { COUNTER_BITS = 24, COUNTER_MASK = 0xFFFFFF };
 enum { CSR_ENABLE_INTERRUPT_CPU_CLOCK = 7 };
+
+/* With a limit, a measurement that takes KP_LIMIT_WRAPS wraps of the counter ends there. */
+#ifdef KP_LIMIT_WRAPS
+#define TEXT_OF(value) #value
+#define LDR_R0(value) "ldr r0, =" TEXT_OF(value) "\n\t"
+enum { HANDLER_INSTRUCTIONS = 8 };
+#define HANDLER_CHECK \
+  LDR_R0(KP_LIMIT_WRAPS) \
+  "cmp r1, r0\n\t" \
+  "bhs 1f\n\t"
+#define HANDLER_LIMIT "1: b kp_measure_limit\n\t"
+#else
 enum { HANDLER_INSTRUCTIONS = 5 };
+#define HANDLER_CHECK
+#define HANDLER_LIMIT
+#endif
 
 static volatile uint32_t wraps __asm("kp_wraps") __attribute__((used));
 static uint64_t empty;
@@ -21,8 +36,8 @@ void SysTick_Handler(void) {
       "ldr r0, =kp_wraps\n\t"
       "ldr r1, [r0]\n\t"
       "adds r1, #1\n\t"
-      "str r1, [r0]\n\t"
-      "bx lr\n\t"
+      "str r1, [r0]\n\t" HANDLER_CHECK
+      "bx lr\n\t" HANDLER_LIMIT
       ".ltorg");
 }
 
@@ -51,3 +66,5 @@ uint64_t kp_measure_end(void) {
   const uint64_t all = (uint64_t)((double)ticks / KP_TICKS_PER_INSTRUCTION + 0.5);
   return all - (uint64_t)seen * HANDLER_INSTRUCTIONS - empty;
 }
+
+void kp_measure_stop(void) { SYST_CSR = 0; }

@@ -14,5 +14,9 @@ void kp_measure_init(void);
 void kp_measure_begin(void);
 /* Instructions since begin, those of an empty measurement subtracted. */
 uint64_t kp_measure_end(void);
+/* No more counting, up to the next init. */
+void kp_measure_stop(void);
+/* Where there is a limit, what a longer measurement ends in, as an exception. */
+void kp_measure_limit(void) __attribute__((noreturn));
 
 #endif

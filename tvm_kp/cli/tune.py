@@ -1,0 +1,221 @@
+"""``tune FILE -o RECORDS``: measure ways to schedule a model's kernels on its board."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_kp import tuning_records
+from tvm_kp.cli import console, model_flags, output
+from tvm_kp.cli.options import add_verb, positive, seconds
+from tvm_kp.errors import InputError, TargetError
+from tvm_kp.target import Target
+
+if TYPE_CHECKING:
+    from tvm_kp.tuning import Session, Task
+    from tvm_kp.tuning.session import Told
+
+TUNERS = ("xgb", "random", "grid")
+TRIALS, TIMEOUT_S = 1000, 60.0
+_TASKS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+
+
+def register(verbs: Any) -> None:
+    """Add ``tune`` to the parser's ``verbs``."""
+    parser = add_verb(verbs, "tune", "find faster schedules by measuring on the board", run)
+    model_flags.add_model(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="RECORDS",
+        help="file that records are appended to, for compile --tuning-records; what it has is not "
+        "measured again",
+    )
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--tasks",
+        type=_tasks,
+        default="all",
+        metavar="list|all|0,2-5",
+        help="kernels to tune; list: print them with their numbers and end (%(default)s)",
+    )
+    group.add_argument(
+        "--trials",
+        type=positive,
+        default=TRIALS,
+        metavar="N",
+        help="candidates to measure at most, of all kernels together (%(default)s)",
+    )
+    group.add_argument(
+        "--early-stopping",
+        type=positive,
+        metavar="N",
+        help="leave a kernel after N candidates of which none was better",
+    )
+    group.add_argument(
+        "--tuner",
+        choices=TUNERS,
+        default="xgb",
+        help="xgb: MetaSchedule's evolutionary search with a cost model; random; grid: one after "
+        "the other (%(default)s)",
+    )
+    group.add_argument(
+        "--tuning-records",
+        type=Path,
+        metavar="FILE",
+        help="records of another session, which are not measured again",
+    )
+    group.add_argument(
+        "--parallel",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="candidates that are built, and boards that are emulated, at once (%(default)s)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        default=TIMEOUT_S,
+        metavar="S",
+        help="seconds for building one candidate (%(default)g)",
+    )
+    files = parser.add_argument_group("more outputs")
+    files.add_argument("--report", type=Path, metavar="FILE", help="results and curves as HTML")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tune, and print what came of it."""
+    target = model_flags.load_target(args)
+    _check(args, target)
+    model_flags.check(args)
+    tasks = _tasks_of(args, target)
+    from tvm_kp import report
+
+    if args.tasks == "list":
+        console.stdout().print(report.task_table(tasks))
+        return 0
+    session = _tune(args, target, _chosen(tasks, args.tasks))
+    about = f"{args.FILE.name} on {target.name}: {session.trials} candidates in " + (
+        f"{session.seconds:.0f} s, {_rate(session):.1f} a second"
+    )
+    out = console.stdout()
+    out.print(report.tuning_table(session.progress))
+    out.print(about, markup=False)
+    if args.report is not None:
+        sections = report.tuning_sections(session.progress, about)
+        output.write(args.report, report.html(sections, "tvm_kp tuning"))
+    for path in (args.output, args.report):
+        if path is not None:
+            out.print(f"Wrote {path}", markup=False, highlight=False)
+    hint = f"Use them with: tvm-kp compile {args.FILE} --tuning-records {args.output} …"
+    out.print(hint, markup=False, soft_wrap=True)
+    return 0
+
+
+def _check(args: argparse.Namespace, target: Target) -> None:
+    if target.runner.kind != "qemu":
+        raise TargetError(f"{target.name} counts no instructions: tune for an emulated board")
+    if args.tasks == "list":
+        return
+    if args.output is None:
+        raise InputError("give -o RECORDS, the file for what is measured (or --tasks list)")
+    for path in (args.output, args.report):
+        if path is not None:
+            output.check_file(path)
+    if args.tuning_records is not None:
+        tuning_records.read(args.tuning_records)
+    if args.output.exists():
+        damaged = tuning_records.read(args.output).damaged
+        if damaged:
+            console.warn(
+                f"{len(damaged)} damaged lines of {args.output} are moved to "
+                f"{args.output.name}.damaged; the others are kept"
+            )
+
+
+def _tasks_of(args: argparse.Namespace, target: Target) -> list[Task]:
+    with console.progress(args, f"Looking at {args.FILE.name}") as progress:
+        from tvm_kp import tuning
+
+        options = model_flags.options(args)
+        return tuning.tasks(args.FILE, target, options=options, progress=progress)
+
+
+def _tune(args: argparse.Namespace, target: Target, tasks: Sequence[Task]) -> Session:
+    from tvm_kp import tuning
+
+    settings = tuning.Settings(args.trials, args.early_stopping, args.parallel, args.timeout)
+    with _watched(args) as told:
+        return tuning.tune(
+            tasks,
+            target,
+            args.output,
+            tuner=args.tuner,
+            start_from=args.tuning_records,
+            settings=settings,
+            told=told,
+        )
+
+
+@contextmanager
+def _watched(args: argparse.Namespace) -> Iterator[Told]:
+    """On a terminal a table that changes, elsewhere a line after every batch."""
+    from tvm_kp import report
+
+    screen = console.stderr()
+    if not screen.is_terminal:
+        yield lambda session: print(_line(session), file=screen.file, flush=True)
+        return
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=screen, transient=True) as live:
+        yield lambda session: live.update(
+            Group(report.tuning_table(session.progress), _line(session))
+        )
+
+
+def _line(session: Session) -> str:
+    """Where a session stands, and at most how long it still takes."""
+    from tvm_kp import report
+
+    before, after = report.totals(session.progress)
+    untried = sum(len(p.task.ways) - p.tried for p in session.progress)
+    left = min(session.settings.trials - session.trials, untried)
+    rate = _rate(session)
+    soon = f"at most {left / rate:.0f} s left" if rate else "starting"
+    return (
+        f"{session.trials} candidates, {rate:.1f} a second; kernels of an inference "
+        f"{before:,.0f} → {after:,.0f} instructions; {soon}"
+    )
+
+
+def _rate(session: Session) -> float:
+    return session.trials / session.seconds if session.seconds else 0.0
+
+
+def _tasks(text: str) -> str:
+    if text not in ("list", "all") and not _TASKS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text} is not list, all, or numbers like 0,2-5")
+    return text
+
+
+def _chosen(tasks: Sequence[Task], text: str) -> list[Task]:
+    """The tasks of ``--tasks``; raises ``InputError`` for a number that none has."""
+    if text == "all":
+        return list(tasks)
+    numbers: dict[int, None] = {}
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
+    if wrong := [number for number in numbers if number >= len(tasks)]:
+        raise InputError(
+            f"there is no task {wrong[0]}; the model has 0 to {len(tasks) - 1}: see --tasks list"
+        )
+    return [tasks[number] for number in numbers]

@@ -1,0 +1,38 @@
+"""The ways to schedule kernels that records of tuning know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm import tirx
+
+from tvm_kp.kernel.identity import key
+from tvm_kp.kernel.schedule import Way, is_offered
+from tvm_kp.tuning_records import Best, Record
+
+
+def way_of(record: Record) -> Way:
+    """The way that a record is of."""
+    return Way(record.rule, record.version, record.choices)
+
+
+class TunedWays:
+    """Looks functions up for ``schedule``; ``used`` and ``stale`` count what it found.
+
+    Stale are records of another TVM, and ways that the rules do not offer any more.
+    """
+
+    def __init__(self, best: Best, isa: Sequence[str]) -> None:
+        self._records, self._isa = best.records, isa
+        self.used, self.stale = 0, best.stale
+
+    def __call__(self, function: tirx.PrimFunc) -> Way | None:
+        record = self._records.get(key(function))
+        if record is None:
+            return None
+        way = way_of(record)
+        if not is_offered(function, self._isa, way):
+            self.stale += 1
+            return None
+        self.used += 1
+        return way

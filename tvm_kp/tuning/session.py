@@ -1,0 +1,225 @@
+"""A session of tuning: candidates are built, run on the board, checked, and recorded."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tvm
+
+from tvm_kp import tuning_records
+from tvm_kp.kernel.schedule import Way
+from tvm_kp.kernel.tuned import way_of
+from tvm_kp.target import Target
+from tvm_kp.tuning import measure
+from tvm_kp.tuning.candidates import Candidate, Failure, Job, as_json, build
+from tvm_kp.tuning.measure import Cost
+from tvm_kp.tuning.samples import Sample, samples_of
+from tvm_kp.tuning.search import Search
+from tvm_kp.tuning.tasks import Task
+from tvm_kp.tuning.workers import Build, Workers
+from tvm_kp.tuning_records import Record
+
+BATCH = 32  # candidates that are built and run at once
+_FOREVER = 1 << 24  # instructions of the default, of which nothing is known yet
+_SLOWER, _LEAST = 16, 1 << 18  # than the default, and instructions, that are taken for a hang
+
+
+@dataclass
+class Progress:
+    """Where a session stands with one task. Costs are of one call.
+
+    ``tried`` are all candidates with a record, ``since`` those after the best one; ``curve`` has
+    the best cost after every one of them.
+    """
+
+    task: Task
+    default: float | None = None
+    best: float | None = None
+    way: Way | None = None
+    tried: int = 0
+    since: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    exhausted: bool = False
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def speed_up(self) -> float | None:
+        """The default's cost over the best's."""
+        return None if self.default is None or not self.best else self.default / self.best
+
+    def note(self, way: Way, cost: Cost) -> None:
+        """A candidate that was measured."""
+        self.tried += 1
+        self.since += 1
+        if isinstance(cost, Failure):
+            self.failures[cost.kind] = self.failures.get(cost.kind, 0) + 1
+            return
+        if way == self.task.default:
+            self.default = cost
+        if self.best is None or cost < self.best:
+            self.best, self.way, self.since = cost, way, 0
+        self.curve.append((self.tried, self.best))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``trials`` are those of all tasks together; a task ends after ``early_stopping`` of them
+    that found nothing better. ``timeout_s`` is for building one candidate."""
+
+    trials: int = 1000
+    early_stopping: int | None = None
+    parallel: int = 2
+    timeout_s: float = 60.0
+
+
+Told = Callable[["Session"], None]
+
+
+class Session:
+    """Tunes ``tasks`` for ``target``, and appends what it measures to the records in ``path``.
+
+    ``told`` is called after every batch. ``trials`` and ``seconds`` are those of this session.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        target: Target,
+        path: Path,
+        search: Callable[[Task], Search],
+        settings: Settings,
+        told: Told = lambda _: None,
+        build: Build = build,
+    ) -> None:
+        self._target, self._path, self._search, self._told = target, path, search, told
+        self._workers = Workers(build, settings.parallel, settings.timeout_s)
+        self._samples: dict[str, list[Sample]] = {}
+        self._searches: dict[str, Search] = {}
+        self.settings = settings
+        self.progress = [Progress(task) for task in tasks]
+        self.trials, self.seconds = 0, 0.0
+
+    def run(self, measured: Sequence[Record] = ()) -> None:
+        """Measure until the trials are used up, or nothing is left to try.
+
+        What was ``measured`` before is not tried again.
+        """
+        started = time.perf_counter()
+        with self._workers:
+            for progress in self.progress:
+                self._begin(progress, self._known(progress.task, measured))
+            while (next_ := self._next()) is not None:
+                self._round(next_)
+                self.seconds = time.perf_counter() - started
+                self._told(self)
+
+    def _known(self, task: Task, measured: Sequence[Record]) -> dict[int, Cost]:
+        """By the index of a way: what it cost."""
+        places = {_text(way): index for index, way in enumerate(task.ways)}
+        known: dict[int, Cost] = {}
+        for record in measured:
+            mine = (record.core, record.tvm, record.key)
+            if mine == (self._target.core, tvm.__version__, task.key):
+                place = places.get(_text(way_of(record)))
+                if place is not None:
+                    failure = Failure(record.failure, record.message)
+                    known[place] = failure if record.cost is None else record.cost
+        return known
+
+    def _begin(self, progress: Progress, known: Mapping[int, Cost]) -> None:
+        """Measure the default, with which all others compete; take what is known of them."""
+        task = progress.task
+        samples = samples_of(task)
+        with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+            (built,) = self._workers.build(self._jobs(task, [task.default], folder))
+            if isinstance(built, Candidate):
+                (result,) = measure.run([built], samples, self._target, _FOREVER, 1)
+                # Not every kernel is made for the extremes of its operands' types.
+                samples = measure.right(built, samples, result) or samples
+                (result,) = measure.run([built], samples, self._target, _FOREVER, 1)
+                cost = measure.cost(built, samples, result)
+            else:
+                cost = built
+        self._samples[task.key] = samples
+        if 0 not in known:
+            self._note(progress, [task.default], [cost])
+        for place, found in known.items():
+            progress.note(task.ways[place], found)
+        progress.since = 0
+        self._searches[task.key] = self._search(task)
+        self._searches[task.key].tell({0: cost, **known})
+
+    def _next(self) -> Progress | None:
+        """The task with the fewest trials for what it costs an inference."""
+        if self.trials >= self.settings.trials:
+            return None
+        stop = self.settings.early_stopping
+        left = [p for p in self.progress if not p.exhausted and (stop is None or p.since < stop)]
+        return max(left, key=lambda p: p.task.calls * (p.best or 0) / p.tried, default=None)
+
+    def _round(self, progress: Progress) -> None:
+        """Try a batch of a task's ways."""
+        task, search = progress.task, self._searches[progress.task.key]
+        places = search.propose(min(BATCH, self.settings.trials - self.trials))
+        progress.exhausted = not places
+        if not places:
+            return
+        ways = [task.ways[place] for place in places]
+        with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+            costs = self._costs(progress, self._workers.build(self._jobs(task, ways, folder)))
+        self._note(progress, ways, costs)
+        search.tell(dict(zip(places, costs, strict=True)))
+
+    def _costs(self, progress: Progress, built: Sequence[Candidate | Failure]) -> list[Cost]:
+        samples = self._samples[progress.task.key]
+        limit = max(_LEAST, _SLOWER * round(progress.default or _FOREVER))
+        candidates = [one for one in built if isinstance(one, Candidate)]
+        results = measure.run(candidates, samples, self._target, limit, self.settings.parallel)
+        costs = {
+            candidate.symbol: measure.cost(candidate, samples, result)
+            for candidate, result in zip(candidates, results, strict=True)
+        }
+        return [costs[one.symbol] if isinstance(one, Candidate) else one for one in built]
+
+    def _note(self, progress: Progress, ways: Sequence[Way], costs: Sequence[Cost]) -> None:
+        """Records first: whatever happens then, they are not lost."""
+        pairs = list(zip(ways, costs, strict=True))
+        tuning_records.append(
+            self._path, [_record(progress.task, self._target, way, cost) for way, cost in pairs]
+        )
+        for way, cost in pairs:
+            progress.note(way, cost)
+        self.trials += len(pairs)
+
+    def _jobs(self, task: Task, ways: Sequence[Way], folder: str) -> list[Job]:
+        function = as_json(task.function)
+        return [
+            Job(function, task.aliased, way, self._target, f"kp_trial{index}", Path(folder))
+            for index, way in enumerate(ways)
+        ]
+
+
+def _record(task: Task, target: Target, way: Way, cost: Cost) -> Record:
+    failure = cost if isinstance(cost, Failure) else Failure("", "")
+    return Record(
+        core=target.core,
+        key=task.key,
+        label=task.label,
+        rule=way.rule,
+        version=way.version,
+        choices=way.choices,
+        objective=tuning_records.INSTRUCTIONS,
+        cost=None if isinstance(cost, Failure) else cost,
+        tvm=tvm.__version__,
+        failure=failure.kind,
+        message=failure.message,
+    )
+
+
+def _text(way: Way) -> str:
+    """What tells ways apart."""
+    return f"{way.rule} {way.version} {sorted(way.choices.items())}"
