@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tvm_kp.driver import Compiled, Options, build, compile, load, run
     from tvm_kp.target import Target
+    from tvm_kp.tuning import tune
 
 HOMES = {
     "Compiled": "driver",
@@ -22,9 +23,20 @@ HOMES = {
     "compile": "driver",
     "load": "driver",
     "run": "driver",
+    "tune": "tuning",
 }
 
-__all__ = ["Compiled", "Options", "Target", "__version__", "build", "compile", "load", "run"]
+__all__ = [
+    "Compiled",
+    "Options",
+    "Target",
+    "__version__",
+    "build",
+    "compile",
+    "load",
+    "run",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from tvm_kp.errors import InputError, OutputError
 from tvm_kp.target import content_dir
@@ -77,7 +78,7 @@ def read(path: Path) -> Found:
     except OSError as error:
         raise InputError(f"cannot read tuning records {path}: {error.strerror}") from None
     records, damaged = [], []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         record = _parsed(line)
         if record is not None:
             records.append(record)
@@ -91,8 +92,8 @@ def append(path: Path, records: Iterable[Record]) -> None:
     lines = "".join(map(_line, records)).encode()
     with _locked(path):
         try:
-            with path.open("ab") as file:
-                file.write(lines)
+            with path.open("ab+") as file:
+                file.write((b"" if _ends_whole(file) else b"\n") + lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -155,12 +156,20 @@ def _parsed(line: str) -> Record | None:
         if _checksum(json.dumps(entry, ensure_ascii=False, sort_keys=True)) != check:
             return None
         return Record(**entry)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _checksum(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _ends_whole(file: BinaryIO) -> bool:
+    """Whether what is appended begins a line: a session that was killed may have left a part."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tvm_kp
-from tvm_kp.cli import compile, compress, micro, run, targets, tune
+from tvm_kp.cli import board_server, compile, compress, micro, run, targets, tune
 from tvm_kp.cli.config import flags_from_file
 from tvm_kp.cli.options import Parser, add_verbose, join_target_flags
 from tvm_kp.errors import MissingToolError, TvmKpError
@@ -57,7 +57,7 @@ def build_parser() -> Parser:
     )
     add_verbose(parser)
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
-    for verb in (compress, compile, tune, run, targets, micro):
+    for verb in (compress, compile, tune, run, targets, micro, board_server):
         verb.register(verbs)
     return parser
 

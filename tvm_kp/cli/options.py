@@ -131,6 +131,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def address(text: str) -> str:
+    """The type of a ``host:port``."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is not host:port, 127.0.0.1:9190 say")
+    return text
+
+
 def names(text: str) -> tuple[str, ...]:
     """The type of a comma list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_kp import tuning_records
 from tvm_kp.cli import console, model_flags, output
-from tvm_kp.cli.options import add_verb, positive, seconds
+from tvm_kp.cli.options import add_verb, address, positive, seconds
 from tvm_kp.errors import InputError, TargetError
 from tvm_kp.target import Target
 
@@ -85,6 +85,11 @@ def register(verbs: Any) -> None:
         metavar="S",
         help="seconds for building one candidate (%(default)g)",
     )
+    farm = parser.add_argument_group("boards on many machines: see board-server")
+    farm.add_argument(
+        "--rpc-tracker", type=address, metavar="HOST:PORT", help="TVM's RPC tracker that has them"
+    )
+    farm.add_argument("--rpc-key", metavar="KEY", help="which of its boards to use, all at once")
     files = parser.add_argument_group("more outputs")
     files.add_argument("--report", type=Path, metavar="FILE", help="results and curves as HTML")
 
@@ -121,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, target: Target) -> None:
     if target.runner.kind != "qemu":
         raise TargetError(f"{target.name} counts no instructions: tune for an emulated board")
+    if (args.rpc_tracker is None) != (args.rpc_key is None):
+        raise InputError("--rpc-tracker and --rpc-key are of use together: give both")
     if args.tasks == "list":
         return
     if args.output is None:
@@ -152,13 +159,15 @@ def _tune(args: argparse.Namespace, target: Target, tasks: Sequence[Task]) -> Se
 
     settings = tuning.Settings(args.trials, args.early_stopping, args.parallel, args.timeout)
     with _watched(args) as told:
-        return tuning.tune(
+        return tuning.tune_tasks(
             tasks,
             target,
             args.output,
             tuner=args.tuner,
             start_from=args.tuning_records,
             settings=settings,
+            tracker=args.rpc_tracker,
+            key=args.rpc_key or "",
             told=told,
         )
 
@@ -212,10 +221,11 @@ def _chosen(tasks: Sequence[Task], text: str) -> list[Task]:
         return list(tasks)
     numbers: dict[int, None] = {}
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
-    if wrong := [number for number in numbers if number >= len(tasks)]:
-        raise InputError(
-            f"there is no task {wrong[0]}; the model has 0 to {len(tasks) - 1}: see --tasks list"
-        )
+        first, last = (int(end) for end in (part.split("-") * 2)[:2])
+        if max(first, last) >= len(tasks):
+            raise InputError(
+                f"there is no task {max(first, last)}; the model has 0 to {len(tasks) - 1}: "
+                "see --tasks list"
+            )
+        numbers.update(dict.fromkeys(range(min(first, last), max(first, last) + 1)))
     return [tasks[number] for number in numbers]

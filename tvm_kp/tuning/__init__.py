@@ -10,11 +10,30 @@ from tvm_kp import board, tuning_records
 from tvm_kp.errors import InputError, TargetError
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context
 from tvm_kp.target import Target
+from tvm_kp.tuning.boards import TrackedBoards
 from tvm_kp.tuning.search import SEARCHES
 from tvm_kp.tuning.session import Session, Settings, Told
 from tvm_kp.tuning.tasks import Task, tasks_of
 
-__all__ = ["SEARCHES", "Session", "Settings", "Task", "tasks", "tune"]
+__all__ = ["SEARCHES", "Session", "Settings", "Task", "tasks", "tune", "tune_tasks"]
+
+
+def tune(
+    source: Any,
+    target: str | Target,
+    records: str | Path,
+    *,
+    example_inputs: Sequence[Any] | None = None,
+    options: Options | None = None,
+    **how: Any,
+) -> Session:
+    """Find faster schedules for the kernels of a model, and append what is measured to a file.
+
+    ``source``, ``target``, ``example_inputs`` and ``options`` are those of ``compile``, ``how``
+    is what ``tune_tasks`` takes. Give the file to ``compile`` as ``Options.tuning_records``.
+    """
+    found = tasks(source, target, example_inputs=example_inputs, options=options)
+    return tune_tasks(found, target, records, **how)
 
 
 def tasks(
@@ -33,7 +52,7 @@ def tasks(
         return tasks_of(lowered, target, options)
 
 
-def tune(
+def tune_tasks(
     chosen: Sequence[Task],
     target: str | Target,
     records: str | Path,
@@ -41,13 +60,16 @@ def tune(
     tuner: str = "xgb",
     start_from: str | Path | None = None,
     settings: Settings | None = None,
+    tracker: str | None = None,
+    key: str = "",
     told: Told = lambda _: None,
 ) -> Session:
     """Measure ways to schedule kernels on ``target``, and append records to a file.
 
     Records that are there already, and those of ``start_from``, are not measured again. ``tuner``
-    is one of ``SEARCHES``; ``told`` is called after every batch. Raises ``InputError``,
-    ``TargetError``, ``OutputError`` or ``MissingToolError``.
+    is one of ``SEARCHES``; ``told`` is called after every batch. With ``tracker``, "host:port" of
+    TVM's RPC tracker, all of its boards with ``key`` are used. Raises ``InputError``,
+    ``TargetError``, ``OutputError``, ``RunError`` or ``MissingToolError``.
     """
     target, path = _emulated(target), Path(records)
     if tuner not in SEARCHES:
@@ -57,7 +79,8 @@ def tune(
     if path.exists():
         tuning_records.repair(path)
         known += tuning_records.read(path).records
-    session = Session(chosen, target, path, SEARCHES[tuner], settings or Settings(), told)
+    boards = None if tracker is None else TrackedBoards(target, tracker, key)
+    session = Session(chosen, target, path, SEARCHES[tuner], settings or Settings(), told, boards)
     session.run(known)
     return session
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class Job:
     folder: Path
 
 
+Build = Callable[[Job], "Candidate"]
+
+
 @dataclass(frozen=True)
 class Region:
     """Where an operand lies, in what order and of what type."""
@@ -49,20 +52,26 @@ class Region:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An object with the function ``symbol``, and the memory that it is called on.
+    """C with the function ``symbol``, and the memory that it is called on.
 
-    ``regions`` are those of operands, results and temporary memory, in this order.
+    ``regions`` are those of operands, results and temporary memory, in this order. ``object`` is
+    None where the board compiles.
     """
 
     symbol: str
-    object: Path
+    source: str
     regions: tuple[Region, ...]
     nbytes: int
+    object: Path | None = None
 
     def trial(self, samples: Sequence[Sample]) -> board.Trial:
-        """A call for each of ``samples``."""
-        memories = tuple(self.memory(sample) for sample in samples)
-        return board.Trial(self.symbol, self.object, memories)
+        """A call for each of ``samples``, of a candidate that is compiled."""
+        assert self.object is not None
+        return board.Trial(self.symbol, self.object, self.memories(samples))
+
+    def memories(self, samples: Sequence[Sample]) -> tuple[np.ndarray, ...]:
+        """What lies in memory before a call for each of ``samples``, uint8."""
+        return tuple(map(self.memory, samples))
 
     def memory(self, sample: Sample) -> np.ndarray:
         """What lies in memory before a call, uint8."""
@@ -99,6 +108,13 @@ class Failure:
 
 def build(job: Job) -> Candidate:
     """Schedule, print and compile. Raises ``BuildError``, ``StaleChoices``, or what TVM raises."""
+    written = write(job)
+    compiled = board.compile_trial(written.source, job.symbol, job.target, job.folder)
+    return replace(written, object=compiled)
+
+
+def write(job: Job) -> Candidate:
+    """Schedule and print. Raises ``StaleChoices``, or what TVM raises."""
     kernel = schedule_one(_function(job.function), job.target.isa, job.way)
     orders = packings(kernel)
     regions: list[Region] = []
@@ -109,8 +125,7 @@ def build(job: Job) -> Candidate:
         regions.append(Region(end, nbytes, dtype, orders.get(index)))
         end += -(-(nbytes + _GUARD_BYTES) // _ALIGNMENT) * _ALIGNMENT
     source = trial_source(kernel, job.symbol, [r.offset for r in regions], job.aliased)
-    compiled = board.compile_trial(source, job.symbol, job.target, job.folder)
-    return Candidate(job.symbol, compiled, tuple(regions), end)
+    return Candidate(job.symbol, source, tuple(regions), end)
 
 
 def as_json(function: tirx.PrimFunc) -> str:

@@ -1,12 +1,12 @@
-"""Running candidates on the board, and what they cost if what they did is right."""
+"""What candidates cost, if what they did on the board is right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
-from tvm_kp.board import TrialResult, run_trials
+from tvm_kp.board import Trial, TrialResult, run_trials
+from tvm_kp.errors import BuildError, FitError
 from tvm_kp.target import Target
 from tvm_kp.tuning.candidates import Candidate, Failure
 from tvm_kp.tuning.samples import Sample
@@ -14,28 +14,14 @@ from tvm_kp.tuning.samples import Sample
 Cost = float | Failure  # instructions of a call
 
 
-def run(
-    candidates: Sequence[Candidate],
-    samples: Sequence[Sample],
-    target: Target,
-    limit: int,
-    boards: int,
-) -> list[TrialResult]:
-    """Call every candidate on every sample, on as many emulated boards as that.
-
-    A call of more instructions than ``limit`` counts as one that does not end.
-    """
-    parts = [range(k, len(candidates), boards) for k in range(min(boards, len(candidates)))]
-
-    def run_part(part: range) -> list[TrialResult]:
-        trials = [candidates[k].trial(samples) for k in part]
+def run(trials: Sequence[Trial], target: Target, limit: int) -> list[TrialResult]:
+    """``run_trials``; those that cannot be linked, or do not fit the board, fail alone."""
+    try:
         return run_trials(trials, target, limit=limit)
-
-    results: dict[int, TrialResult] = {}
-    with ThreadPoolExecutor(boards) as pool:
-        for part, found in zip(parts, pool.map(run_part, parts), strict=True):
-            results.update(zip(part, found, strict=True))
-    return [results[k] for k in range(len(candidates))]
+    except (BuildError, FitError) as error:
+        if len(trials) == 1:
+            return [TrialResult((), "build", str(error))]
+        return [result for trial in trials for result in run([trial], target, limit)]
 
 
 def cost(candidate: Candidate, samples: Sequence[Sample], result: TrialResult) -> Cost:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tvm
+import tvm_ffi
+from tvm import tirx
+from tvm.ir import TensorLoad, Var
 
 from tvm_kp.tuning.tasks import Task
 
 SEED = 0
+Draw = Callable[[np.random.Generator, tuple[int, ...], np.dtype], np.ndarray]
 _TOLERANCE = 1e-5  # of floats, relative to the largest result: the order of sums is not fixed
 
 
@@ -36,13 +40,36 @@ def samples_of(task: Task) -> list[Sample]:
 def _operands(task: Task) -> Iterator[tuple[np.ndarray, ...]]:
     random = np.random.default_rng(SEED)
     params = task.function.params[: len(task.function.params) - task.results]
+    extents = _indexed(task.function)
+
+    def operand(param: Var, draw: Draw) -> np.ndarray:
+        shape, dtype = tuple(int(size) for size in param.shape), np.dtype(str(param.dtype))
+        if param in extents:
+            return random.integers(0, extents[param], shape, dtype)
+        return draw(random, shape, dtype)
+
     for draw in (_uniform, _small, _extreme):
         yield tuple(
-            task.constants[index]
-            if index in task.constants
-            else draw(random, tuple(int(size) for size in param.shape), np.dtype(str(param.dtype)))
+            task.constants[index] if index in task.constants else operand(param, draw)
             for index, param in enumerate(params)
         )
+
+
+def _indexed(function: tirx.PrimFunc) -> dict[Var, int]:
+    """Buffers whose elements are indices of others, and below what those must be: what is read
+    elsewhere may end this process."""
+    extents: dict[Var, int] = {}
+
+    def note(load: TensorLoad) -> None:
+        for index, size in zip(load.indices, load.source.shape, strict=True):
+
+            def bound(inner: TensorLoad, size: int = int(size)) -> None:
+                extents[inner.source] = min(size, extents.get(inner.source, size))
+
+            tvm_ffi.structural_walk(index, (TensorLoad, bound))
+
+    tvm_ffi.structural_walk(function.body, (TensorLoad, note))
+    return extents
 
 
 def _sample(task: Task, reference: tvm.runtime.Module, operands: tuple[np.ndarray, ...]) -> Sample:

@@ -15,12 +15,13 @@ from tvm_kp.kernel.schedule import Way
 from tvm_kp.kernel.tuned import way_of
 from tvm_kp.target import Target
 from tvm_kp.tuning import measure
-from tvm_kp.tuning.candidates import Candidate, Failure, Job, as_json, build
+from tvm_kp.tuning.boards import Boards, EmulatedBoards
+from tvm_kp.tuning.candidates import Build, Candidate, Failure, Job, as_json
 from tvm_kp.tuning.measure import Cost
 from tvm_kp.tuning.samples import Sample, samples_of
 from tvm_kp.tuning.search import Search
 from tvm_kp.tuning.tasks import Task
-from tvm_kp.tuning.workers import Build, Workers
+from tvm_kp.tuning.workers import Workers
 from tvm_kp.tuning_records import Record
 
 BATCH = 32  # candidates that are built and run at once
@@ -82,7 +83,8 @@ Told = Callable[["Session"], None]
 class Session:
     """Tunes ``tasks`` for ``target``, and appends what it measures to the records in ``path``.
 
-    ``told`` is called after every batch. ``trials`` and ``seconds`` are those of this session.
+    ``boards`` are emulated here unless given, and ``build`` theirs. ``told`` is called after every
+    batch. ``trials`` and ``seconds`` are those of this session.
     """
 
     def __init__(
@@ -93,9 +95,12 @@ class Session:
         search: Callable[[Task], Search],
         settings: Settings,
         told: Told = lambda _: None,
-        build: Build = build,
+        boards: Boards | None = None,
+        build: Build | None = None,
     ) -> None:
         self._target, self._path, self._search, self._told = target, path, search, told
+        self._boards = boards or EmulatedBoards(target, settings.parallel)
+        build = build or self._boards.build
         self._workers = Workers(build, settings.parallel, settings.timeout_s)
         self._samples: dict[str, list[Sample]] = {}
         self._searches: dict[str, Search] = {}
@@ -122,8 +127,9 @@ class Session:
         places = {_text(way): index for index, way in enumerate(task.ways)}
         known: dict[int, Cost] = {}
         for record in measured:
-            mine = (record.core, record.tvm, record.key)
-            if mine == (self._target.core, tvm.__version__, task.key):
+            mine = (record.core, record.tvm, record.objective, record.key)
+            objective = tuning_records.INSTRUCTIONS
+            if mine == (self._target.core, tvm.__version__, objective, task.key):
                 place = places.get(_text(way_of(record)))
                 if place is not None:
                     failure = Failure(record.failure, record.message)
@@ -137,10 +143,10 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
             (built,) = self._workers.build(self._jobs(task, [task.default], folder))
             if isinstance(built, Candidate):
-                (result,) = measure.run([built], samples, self._target, _FOREVER, 1)
+                (result,) = self._boards.run([built], samples, _FOREVER)
                 # Not every kernel is made for the extremes of its operands' types.
                 samples = measure.right(built, samples, result) or samples
-                (result,) = measure.run([built], samples, self._target, _FOREVER, 1)
+                (result,) = self._boards.run([built], samples, _FOREVER)
                 cost = measure.cost(built, samples, result)
             else:
                 cost = built
@@ -178,7 +184,7 @@ class Session:
         samples = self._samples[progress.task.key]
         limit = max(_LEAST, _SLOWER * round(progress.default or _FOREVER))
         candidates = [one for one in built if isinstance(one, Candidate)]
-        results = measure.run(candidates, samples, self._target, limit, self.settings.parallel)
+        results = self._boards.run(candidates, samples, limit)
         costs = {
             candidate.symbol: measure.cost(candidate, samples, result)
             for candidate, result in zip(candidates, results, strict=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from threading import Thread
 from types import TracebackType
 
 from tvm_kp.errors import TvmKpError, told
-from tvm_kp.tuning.candidates import Candidate, Failure, Job
+from tvm_kp.tuning.candidates import Build, Candidate, Failure, Job
 
 # Imported once, by the process that workers are forked from.
 _PRELOADED = "tvm_kp.tuning.candidates"
-
-Build = Callable[[Job], Candidate]
 
 
 class Workers:
@@ -38,7 +38,7 @@ class Workers:
 
     def build(self, jobs: Sequence[Job]) -> list[Candidate | Failure]:
         """The candidates of ``jobs``, in order."""
-        results = self._attempt(jobs, self._timeout_s * -(-len(jobs) // self._count))
+        results = self._attempt(jobs)
         # If a process was lost, which job it had is not known: each is tried by itself.
         return [
             self._alone(job) if result is None else result
@@ -46,19 +46,22 @@ class Workers:
         ]
 
     def _alone(self, job: Job) -> Candidate | Failure:
-        (result,) = self._attempt([job], self._timeout_s)
+        (result,) = self._attempt([job])
         if result is not None:
             return result
         return Failure("crash", "the process that built it ended, or did not answer in time")
 
-    def _attempt(self, jobs: Sequence[Job], timeout_s: float) -> list[Candidate | Failure | None]:
+    def _attempt(self, jobs: Sequence[Job]) -> list[Candidate | Failure | None]:
         """What became of ``jobs``; None for those that were lost with a process."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._count, self._context, _ignore_interrupts)
+            self._pool = ProcessPoolExecutor(self._count, self._context, _begin)
         futures: list[Future[Candidate]] = []
         with suppress(BrokenProcessPool):
             futures += (self._pool.submit(self._build, job) for job in jobs)
-        _, late = wait(futures, timeout_s)
+        late, done = set(futures), set(futures)
+        # Of builds that hang one does not end, but others do: when none does, all that run hang.
+        while late and done:
+            done, late = wait(late, self._timeout_s, FIRST_COMPLETED)
         results = [None if future in late else _result(future) for future in futures]
         results += [None] * (len(jobs) - len(futures))
         if None in results:
@@ -86,6 +89,14 @@ def _result(future: Future[Candidate]) -> Candidate | Failure | None:
         return Failure("build", told(error))
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is for the session, which ends its workers itself."""
+def _begin() -> None:
+    """Ctrl-C is for the session, which ends its workers itself; they end, too, if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_session, daemon=True).start()
+
+
+def _end_with_session() -> None:
+    session = multiprocessing.parent_process()
+    if session is not None:
+        session.join()
+        os._exit(1)

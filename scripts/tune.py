@@ -1,0 +1,166 @@
+"""Tune the kernels of the paper's workloads, and write the records that come with tvm_kp.
+
+All that is measured goes to ``--output``, where a session that was cut off goes on; the best of
+every kernel goes to schedules/records/<core>.jsonl, which ``compile`` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+import readme
+from workloads import WORKLOADS, sample
+
+from tvm_kp import Options, Target, report, tuning, tuning_records
+from tvm_kp.cli import console
+from tvm_kp.cli.options import names, positive
+from tvm_kp.errors import InputError, TvmKpError
+from tvm_kp.tuning.session import Progress
+
+BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547")
+FORMATS, WEIGHTS = ("float32", "int16x8", "int8"), ("dense", "factored")
+SHIPPED = Path(__file__).parent.parent / "schedules" / "records"
+TRIALS = 1000  # of a network
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Tune, write the records, print what they gain."""
+    args = _parse(argv)
+    try:
+        _check(args)
+        args.output.mkdir(parents=True, exist_ok=True)
+        rows = list(_rows(args))
+    except TvmKpError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    for core in sorted({Target.load(board).core for board in args.boards}):
+        _ship(args.output / f"{core}.jsonl", SHIPPED / f"{core}.jsonl")
+    tables = whole_table(rows), kernel_table(rows)
+    console.stdout().print(*tables, sep="\n")
+    if args.readme:
+        readme.rewrite("tune", "\n".join(f"{t.title}:\n\n{t.to_markdown()}\n" for t in tables))
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    about = "Tune the paper's workloads on emulated boards."
+    parser = argparse.ArgumentParser(prog="scripts/tune", description=about)
+    for flag, all_of in (
+        ("--workloads", tuple(WORKLOADS)),
+        ("--weights", WEIGHTS),
+        ("--formats", FORMATS),
+        ("--boards", BOARDS),
+    ):
+        parser.add_argument(flag, type=names, default=all_of, help=f"of {','.join(all_of)} (all)")
+    parser.add_argument("--trials", type=positive, default=TRIALS, help="a network (%(default)s)")
+    folder = "folder of all that is measured (%(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("out/tune"), help=folder)
+    parser.add_argument("--readme", action="store_true", help="rewrite the tables in README.md")
+    return parser.parse_args(argv)
+
+
+def _check(args: argparse.Namespace) -> None:
+    for given, known in (
+        (args.workloads, WORKLOADS),
+        (args.weights, WEIGHTS),
+        (args.formats, FORMATS),
+        (args.boards, BOARDS),
+    ):
+        if unknown := [name for name in given if name not in known]:
+            raise InputError(f"no {unknown[0]} here; there are {', '.join(known)}")
+    everything = tuple(WORKLOADS), WEIGHTS, FORMATS, BOARDS
+    if args.readme and (args.workloads, args.weights, args.formats, args.boards) != everything:
+        raise InputError("--readme takes everything: leave the filters out")
+
+
+def _rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What each network gains, and its kernels one by one."""
+    for name in args.workloads:
+        taken = sample(WORKLOADS[name])
+        for form, weights, board in itertools.product(args.formats, args.weights, args.boards):
+            calibration = {"x": taken.calibration}
+            options = Options(factorize=weights == "factored")
+            if form != "float32":
+                options = Options(
+                    factorize=weights == "factored", quantize=form, calibration=calibration
+                )
+            path = args.output / f"{Target.load(board).core}.jsonl"
+            settings = tuning.Settings(trials=args.trials, parallel=os.cpu_count() or 1)
+            session = tuning.tune(taken.program, board, path, options=options, settings=settings)
+            before, after = report.totals(session.progress)
+            print(
+                f"{name} {weights} {form} on {board}: {before:,.0f} → {after:,.0f} instructions, "
+                f"{session.trials} candidates in {session.seconds:.0f} s",
+                file=sys.stderr,
+            )
+            yield {
+                "workload": name,
+                "weights": weights,
+                "format": form,
+                "board": board,
+                "kernels": session.progress,
+            }
+
+
+def whole_table(rows: Sequence[dict[str, Any]]) -> report.Table:
+    """The kernels of an inference, by default and tuned; a column a board."""
+    boards = tuple(dict.fromkeys(row["board"] for row in rows))
+    lines = []
+    for key in dict.fromkeys((r["workload"], r["weights"], r["format"]) for r in rows):
+        mine = {r["board"]: report.totals(r["kernels"]) for r in rows if _key(r) == key}
+        cells = (_gain(*mine[board]) if board in mine else "" for board in boards)
+        lines.append((*key, *cells))
+    note = "Sums over the kernels, calls counted. " + report.COUNTED
+    title = "Instructions of an inference, by default → tuned"
+    return report.Table(title, ("workload", "weights", "format", *boards), tuple(lines), note)
+
+
+def kernel_table(rows: Sequence[dict[str, Any]]) -> report.Table:
+    """The geometric mean of the products' speed-ups, by board, weights and format."""
+    lines = []
+    for key in dict.fromkeys((r["board"], r["weights"], r["format"]) for r in rows):
+        mine = [r for r in rows if (r["board"], r["weights"], r["format"]) == key]
+        kernels = {p.task.key: p for row in mine for p in row["kernels"] if is_product(p)}
+        gains = [p.speed_up for p in kernels.values() if p.speed_up]
+        slower = sum(gain < 1 for gain in gains)
+        mean = round(geometric_mean(gains), 3) if gains else ""
+        lines.append((*key, len(gains), mean, round(max(gains, default=1), 3), slower))
+    columns = ("board", "weights", "format", "products", "speed-up", "largest", "slower")
+    return report.Table("Products, geometric mean of speed-ups", columns, tuple(lines))
+
+
+def is_product(progress: Progress) -> bool:
+    """Whether a kernel multiplies matrices."""
+    return "matmul" in progress.task.label.partition(":")[0]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["workload"], row["weights"], row["format"]
+
+
+def _gain(before: float, after: float) -> str:
+    return f"{before:,.0f} → {after:,.0f} ({before / after:.2f}×)" if after else ""
+
+
+def _ship(measured: Path, shipped: Path) -> None:
+    """Write the best records of every kernel, in an order that does not change by itself."""
+    import tvm
+
+    best = tuning_records.best(
+        tuning_records.read(measured).records, measured.stem, tvm.__version__
+    )
+    shipped.parent.mkdir(exist_ok=True)
+    records = sorted(best.records.values(), key=lambda record: (record.label, record.key))
+    tuning_records.write(shipped, records)
+    print(f"Wrote {shipped} ({len(records)} kernels)", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
