@@ -10,13 +10,17 @@ from tvm.s_tir import Schedule
 
 from tvm_kp.kernel.integer_product import find_integer_product
 from tvm_kp.kernel.product_loops import product_loops
+from tvm_kp.kernel.product_tiles import tiles_of
 from tvm_kp.kernel.space import Choose
 
 ISA = {"dsp"}
 PRIORITY = 1
+VERSION = 1
 
 
-def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
+def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     function = sch.mod["main"]
     product = find_integer_product(function)
-    return None if product is None else Schedule(product_loops(function, product))
+    if product is None:
+        return None
+    return Schedule(product_loops(function, tiles_of(product, choose)))

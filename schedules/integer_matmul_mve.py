@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from tvm.s_tir import Schedule
 
-from tvm_kp.kernel.dot_loops import dot_loops
+from tvm_kp.kernel.dot_loops import dot_loops, is_near
+from tvm_kp.kernel.dot_tiles import dot_tiles_of
 from tvm_kp.kernel.integer_product import find_integer_product
 from tvm_kp.kernel.space import Choose
 
 ISA = {"mve"}
 PRIORITY = 2
+VERSION = 1
 
 
-def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
+def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     function = sch.mod["main"]
     product = find_integer_product(function)
-    loops = None if product is None else dot_loops(function, product)
-    return None if loops is None else Schedule(loops)
+    if product is None or not is_near(product):
+        return None
+    return Schedule(dot_loops(function, dot_tiles_of(product, choose)))

@@ -8,6 +8,7 @@ from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import accumulate_in_registers, inline_intermediates
 
 ISA: set[str] = set()
+VERSION = 1
 PRIORITY = -1
 
 

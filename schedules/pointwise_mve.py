@@ -18,14 +18,16 @@ from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import merge_pointwise
 
 ISA = {"mve"}
+VERSION = 1
 LANES = 4
+UNROLLS = (1, 2, 4)  # vectors
 
 # What tvm_kp/c/vectors.py knows: arithmetic of int32, and what widens to it.
 _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, BitwiseAnd)
 _TYPES = ("int8", "int16", "int32")
 
 
-def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
+def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     blocks = sch.get_child_blocks(sch.get_sblock("root"))
     if not all(_is_known(sch.get(block)) for block in blocks):
         return None
@@ -35,10 +37,13 @@ def apply(sch: Schedule, _choose: Choose) -> Schedule | None:
         if consumers and any(written.same_as(param) for param in sch.mod["main"].params):
             # They read the vector, not what was stored of it.
             sch.cache_write(block, 0, "local", consumers)
-    if not merge_pointwise(sch):
+    loop = merge_pointwise(sch)
+    if loop is None:
         return None
-    (loop,) = sch.get_loops(blocks[0])
-    outer, inner = sch.split(loop, [None, LANES])
+    vectors = int(sch.get(loop).extent) // LANES
+    unroll = choose("unroll", tuple(n for n in UNROLLS if n <= vectors), 1)
+    outer, group, inner = sch.split(loop, [None, unroll, LANES])
+    sch.unroll(group)
     sch.vectorize(inner)
     for part in (outer, inner):
         sch.annotate(part, "pragma_loop_partition_hint", 1)

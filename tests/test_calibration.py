@@ -63,3 +63,9 @@ def test_labels_that_do_not_fit(labels):
     given = calibration.read({"x": X, "labels": labels}, SPECS)
     with pytest.raises(InputError, match=r"labels .* for 10 records"):
         calibration.checked_labels(given, 10)
+
+
+def test_random_integers_are_indices_of_any_table():
+    spec = TensorSpec("word", (3,), "int64")
+    values = calibration.read(calibration.RANDOM, [spec]).arrays["word"]
+    assert values.dtype == "int64" and set(np.unique(values)) == {0, 1}

@@ -53,11 +53,16 @@ def read(source: Source | None, specs: Sequence[TensorSpec]) -> Calibration:
 
 
 def _random(specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    """Normal numbers; of integers 0 and 1, which any table has an entry for."""
     random = np.random.default_rng(_SEED)
-    return {
-        spec.name: random.standard_normal((_RANDOM_RECORDS, *spec.shape)).astype(spec.dtype)
-        for spec in specs
-    }
+
+    def drawn(spec: TensorSpec) -> np.ndarray:
+        shape = (_RANDOM_RECORDS, *spec.shape)
+        if np.dtype(spec.dtype).kind == "f":
+            return random.standard_normal(shape).astype(spec.dtype)
+        return random.integers(0, 2, shape).astype(spec.dtype)
+
+    return {spec.name: drawn(spec) for spec in specs}
 
 
 def _batches(batches: Iterable[Any], specs: Sequence[TensorSpec]) -> Calibration:

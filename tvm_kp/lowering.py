@@ -18,6 +18,7 @@ from tvm_kp.errors import InputError
 from tvm_kp.quantizations import CALIBRATION_RANGES, IO_BITS, QUANTIZATIONS
 from tvm_kp.structure import Doped
 from tvm_kp.target import Target
+from tvm_kp.tuning_records import CYCLES, INSTRUCTIONS
 
 if TYPE_CHECKING:
     import tvm
@@ -160,7 +161,10 @@ def _quantize(mod: tvm.IRModule, options: Options, stage: Stages) -> Integers:
 
 
 def tuned_ways(options: Options, target: Target) -> TunedWays:
-    """What the records of ``options`` know; raises ``InputError`` if they cannot be read."""
+    """What the records of ``options`` know; raises ``InputError`` if they cannot be read.
+
+    Those in cycles count if there are any: they are nearer to time.
+    """
     import tvm
 
     from tvm_kp.kernel.tuned import TunedWays
@@ -169,8 +173,11 @@ def tuned_ways(options: Options, target: Target) -> TunedWays:
     path = tuning_records.shipped(target.core) if chosen == SHIPPED else Path(chosen)
     if chosen == NO_RECORDS or path is None:
         return TunedWays(tuning_records.Best(target.core), target.isa)
-    found = tuning_records.read(path)
-    return TunedWays(tuning_records.best(found.records, target.core, tvm.__version__), target.isa)
+    records = tuning_records.read(path).records
+    best = tuning_records.best(records, target.core, tvm.__version__, CYCLES)
+    if not best.records:
+        best = tuning_records.best(records, target.core, tvm.__version__, INSTRUCTIONS)
+    return TunedWays(best, target.isa)
 
 
 def pass_context(options: Options) -> tvm.transform.PassContext:

@@ -19,6 +19,10 @@ NAMES = [
     "kp_dots4x2_1x8_16_tile_one_16_rest",
     "kp_dots4x2_2x16_8_row_row_8_apart",
     "kp_dots4x2_9x8_16_none_tile_16",
+    "kp_dots4x2_1x8_16_kept_tile_one_16_rest",
+    "kp_dots4x2_2x8_16_kept_row_one_8_left2_apart",
+    "kp_dots4x2_2x16_8_kept_none_tile_16_rest",
+    "kp_dots4x1_4x8_8_kept_row_row_16",
 ]
 CALL = """\
 void use{k}(int{bits}_t *out, const int8_t *w, const int{wide}_t *x, const int32_t *n);
@@ -30,7 +34,8 @@ void use{k}(int{bits}_t *out, const int8_t *w, const int{wide}_t *x, const int32
 
 def use(k: int, name: str) -> str:
     """A function that calls the helper ``name``."""
-    size, _, wide, start, factor, bits = name.removeprefix("kp_dots").split("_")[:6]
+    parts = name.removeprefix("kp_dots").replace("_kept", "").split("_")
+    size, _, wide, start, factor, bits = parts[:6]
     args = ["out", "w", "x", *(["n", "4"] if start != "none" else [])]
     args += [*(["n[0]"] if factor == "one" else ["n", "4"]), "7", "1"]
     args += ["16", "7"] if size.endswith("x2") else []
@@ -61,6 +66,11 @@ def test_every_block_is_added(start: str) -> None:
         assert before + times * unroll == blocks
         products = sum(line.startswith("vmladav") for line in tile.lines)
         assert products == 8 * (before + (unroll if times else 0))
+
+
+def test_activations_that_are_kept_are_not_loaded_again() -> None:
+    tile = DotTile(4, 2, 2, 8, 16, "none", kept=True)
+    assert len(tile.lines) == 2 * 12 and not any("vldrh" in line for line in tile.lines)
 
 
 def test_only_stores_of_the_last_rows_are_predicated() -> None:

@@ -10,6 +10,7 @@ from tvm import tirx
 from tvm_kp.kernel.dot_tiles import DotTiles, dot_tiles_of, packed_blocks
 from tvm_kp.kernel.integer_product import ATTRIBUTE, find_integer_product
 from tvm_kp.kernel.product_tiles import packed_numbers
+from tvm_kp.kernel.space import Choose
 
 
 def tiles(rows: int, columns: int, depth: int, dtype: str = "int16") -> DotTiles:
@@ -23,7 +24,7 @@ def tiles(rows: int, columns: int, depth: int, dtype: str = "int16") -> DotTiles
     function = tirx.PrimFunc(params, tirx.Evaluate(0)).with_attr(ATTRIBUTE, json.dumps(entries))
     product = find_integer_product(function)
     assert product is not None
-    return dot_tiles_of(product)
+    return dot_tiles_of(product, Choose())
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tvm import tirx
 
 from tvm_kp.kernel.integer_product import ATTRIBUTE, IntegerProduct, find_integer_product
 from tvm_kp.kernel.product_tiles import packed_numbers, packed_weights, tiles_of
+from tvm_kp.kernel.space import Choose, every
 
 
 def product(*shapes: tuple[int, ...], **described: int | None) -> IntegerProduct:
@@ -48,10 +49,18 @@ def test_other_functions_are_none() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),
-    [(1, 1, (2, 1, False)), (9, 1, (4, 1, False)), (9, 3, (2, 2, False)), (9, 4, (2, 2, True))],
+    [
+        (1, 1, (2, 1, False)),
+        (9, 1, (4, 1, False)),
+        (9, 2, (2, 2, False)),
+        (9, 4, (2, 2, False)),
+        (9, 6, (2, 3, False)),
+        (9, 8, (2, 2, True)),
+        (9, 12, (2, 3, True)),
+    ],
 )
 def test_tiles(rows: int, columns: int, expected: tuple[int, int, bool]) -> None:
-    tiles = tiles_of(product((columns, 6), (6, rows), (columns, rows), weights=1))
+    tiles = tiles_of(product((columns, 6), (6, rows), (columns, rows), weights=1), Choose())
     assert (tiles.rows, tiles.columns, tiles.wide) == expected
     assert tiles.panel == columns
     weights = packed_weights(tiles)
@@ -60,16 +69,22 @@ def test_tiles(rows: int, columns: int, expected: tuple[int, int, bool]) -> None
 
 
 def test_few_columns_are_unpacked_at_a_time() -> None:
-    tiles = tiles_of(product((99, 256), (256, 8), (99, 8), weights=1))
+    tiles = tiles_of(product((99, 256), (256, 8), (99, 8), weights=1), Choose())
     assert tiles.panel == 8 and 2 * tiles.words * tiles.panel // tiles.columns == 4096
+
+
+def test_every_way_is_a_tiling() -> None:
+    found = product((12, 40), (40, 9), (12, 9), weights=1)
+    ways = list(every(lambda choose: tiles_of(found, choose)))
+    assert len(ways) == 16 and {way["tile"] for way in ways} == {"2x2", "2x3"}
 
 
 def test_biases_lie_as_tiles_read_them() -> None:
     shapes = (2, 4, 8), (2, 8, 6), (2, 4, 1), (4, 6), (2, 4, 6)
-    tiles = tiles_of(product(*shapes, weights=1, factor=2, bias=3))
+    tiles = tiles_of(product(*shapes, weights=1, factor=2, bias=3), Choose())
     bias, factor = tiles.product.bias, tiles.product.factor
     assert bias is not None and not isinstance(factor, int)
     each = packed_numbers(tiles, bias, may_be_one=False)
-    assert (each.form, each.batch, each.down, each.across) == ("tile", (0,), 8, 4)
+    assert (each.form, each.batch, each.down, each.across) == ("tile", (0,), 4, 12)
     by = packed_numbers(tiles, factor, may_be_one=True)
     assert (by.form, by.batch) == ("tile", (24,))

@@ -80,6 +80,17 @@ def memory_to_memory(x: T.Buffer((2,), "float32"), y: T.Buffer((2,), "float32"))
     y[1] = x[1]
 
 
+@T.prim_func(private=True)
+def sums(x: T.Buffer((4,), "float32"), y: T.Buffer((2,), "float32")):
+    t = T.alloc_local((2,), "float32")
+    t[0] = x[0]
+    t[1] = x[1]
+    t[0] = t[0] + x[2]
+    t[1] = t[1] + x[3]
+    y[0] = t[0]
+    y[1] = t[1]
+
+
 def test_loads_and_stores_in_a_loop():
     assert moves(run_of_three) == ["kp_load3", "kp_store3"]
 
@@ -89,7 +100,7 @@ def test_a_long_run_is_cut():
 
 
 @pytest.mark.parametrize(
-    "function", [broken_by_a_statement, gap, backwards, integers, memory_to_memory]
+    "function", [broken_by_a_statement, gap, backwards, integers, memory_to_memory, sums]
 )
 def test_left_unchanged(function):
     assert moves(function) == []

@@ -92,3 +92,35 @@ def test_vectors_and_their_tail_are_loops_and_nothing_else_is() -> None:
     found = loops(lowered(sch.mod["main"]))
     assert sorted(int(loop.extent) for loop in found) == [2, 2, 4]
     assert "if " not in lowered(sch.mod["main"]).script()
+
+
+@T.prim_func(private=True, s_tir=True)
+def row_sums(x: T.Buffer((4, 3), "float32"), y: T.Buffer((4,), "float32")):
+    for i, k in T.grid(4, 3):
+        with T.sblock("sum"):
+            vi, vk = T.axis.remap("SR", [i, k])
+            with T.init():
+                y[vi] = T.float32(0)
+            y[vi] = y[vi] + x[vi, vk]
+
+
+def zeros_of_row_sums(scope: str, written_out: int) -> int:
+    """How many sums start from 0, of two at a time, with so many terms written out."""
+    sch = s_tir.Schedule(row_sums)
+    block = sch.get_sblock("sum")
+    results = sch.cache_write(block, 0, scope)
+    i, k = sch.get_loops(block)
+    i, tile = sch.split(i, [None, 2])
+    k, terms = sch.split(k, [None, written_out])
+    sch.reorder(i, k, terms, tile)
+    sch.reverse_compute_at(results, i)
+    start = sch.decompose_reduction(block, k)
+    for loop in (tile, terms, sch.get_loops(start)[-1]):
+        sch.unroll(loop)
+    return lowered(sch.mod["main"]).script().count("T.float32(0.0)")
+
+
+def test_sums_in_registers_start_from_their_first_term() -> None:
+    assert zeros_of_row_sums("local", 3) == 0
+    assert zeros_of_row_sums("local", 1) == 2  # in a loop there is no first term
+    assert zeros_of_row_sums("global", 3) == 2  # where others may read it

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tvm
-from tvm import relax
+import tvm_ffi
+from tvm import relax, te, tirx
 
 from tvm_kp import board, graph
 from tvm_kp.c.model import make_model
-from tvm_kp.kernel.schedule import load_rules, schedule
+from tvm_kp.kernel.schedule import Way, is_offered, load_rules, schedule, schedule_one, ways
+from tvm_kp.kernel.space import StaleChoices
 from tvm_kp.target import Target
 
 OP = relax.op
+M4 = ("dsp", "fpu")
 
 
 def _shapes() -> list[tuple[int, int, int, int]]:
@@ -78,3 +83,59 @@ def test_the_fpu_rule_loads_several_registers_at_once():
     legal = graph.legalize()(mod)
     assert any("kp_load8" in kernel.script() for kernel in schedule(legal, ("fpu",)).values())
     assert not any("kp_" in kernel.script() for kernel in schedule(legal, ()).values())
+
+
+def _product() -> tirx.PrimFunc:
+    x, w = te.placeholder((1, 12), name="x"), te.placeholder((12, 8), name="w")
+    k = te.reduce_axis((0, 12))
+    y = te.compute((1, 8), lambda i, j: te.sum(x[i, k] * w[k, j], k))
+    return te.create_prim_func([x, w, y])
+
+
+def _same(one: tirx.PrimFunc, other: tirx.PrimFunc) -> bool:
+    return tvm_ffi.structural_equal(one, other, map_free_vars=True)
+
+
+@pytest.mark.parametrize("isa", [(), ("fpu",), M4], ids=str)
+def test_all_ways_differ_and_the_first_is_the_default(isa):
+    found = ways(_product(), isa)
+    told = [(way.rule, tuple(way.choices.items())) for way in found]
+    assert len(set(told)) == len(told) >= 1
+    (default,) = schedule(tvm.IRModule({"main": _product()}), isa).values()
+    assert _same(schedule_one(_product(), isa, found[0]), default)
+    assert all(is_offered(_product(), isa, way) for way in found)
+
+
+def test_rules_of_last_resort_add_nothing():
+    """What a rule with a priority below 0 would make of a product is not worth a try."""
+    last = {rule.name for rule in load_rules(M4) if rule.priority < 0}
+    assert last and not last & {way.rule for way in ways(_product(), M4)}
+
+
+def test_tuned_ways_are_taken():
+    function = _product()
+    *_, last = ways(function, M4)
+    (kernel,) = schedule(tvm.IRModule({"main": function}), M4, lambda _: last).values()
+    assert _same(kernel, schedule_one(function, M4, last))
+
+
+def test_stale_ways():
+    function = _product()
+    way = ways(function, M4)[0]
+    others = [rule for rule in load_rules(M4) if rule.name not in {way.rule, "other_c"}]
+    integer = next(rule for rule in others if rule.name.startswith("integer"))
+    stale = {
+        f"no version {way.version} of the rule gone": replace(way, rule="gone"),
+        f"no version {way.version + 1} of": replace(way, version=way.version + 1),
+        "no choice of unasked": replace(way, choices={**way.choices, "unasked": 1}),
+        f"{integer.name} does not apply": Way(integer.name, integer.version),
+    }
+    for words, one in stale.items():
+        with pytest.raises(StaleChoices, match=words):
+            schedule_one(function, M4, one)
+        assert not is_offered(function, M4, one)
+
+
+def test_a_way_of_another_core_is_not_offered():
+    way = next(way for way in ways(_product(), M4) if way.rule == "matmul_fpu")
+    assert is_offered(_product(), M4, way) and not is_offered(_product(), (), way)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_kp import board
+from tvm_kp.kernel.space import Choose
 from tvm_kp.target import Target
 
 M4 = "mps2-an386"
@@ -19,6 +22,29 @@ BOARDS = ["host", M4, "mps2-an500"]
 @pytest.fixture(scope="session")
 def m4(products):
     return products(M4)
+
+
+class Drawn(Choose):
+    """Answers by chance, but the same questions alike."""
+
+    seed = 0
+
+    def _choose(self, name, options, _default):
+        return options[crc32(f"{self.seed} {name} {len(options)}".encode()) % len(options)]
+
+
+@pytest.fixture(scope="module")
+def some_way():
+    """Schedules in some way, which ``seed`` decides, for as long as it is entered."""
+
+    @contextmanager
+    def enter(seed):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Drawn, "seed", seed)
+            patch.setattr("tvm_kp.kernel.schedule.Choose", Drawn)
+            yield
+
+    return enter
 
 
 @settings(max_examples=3)
@@ -33,6 +59,16 @@ def test_products_are_what_numpy_says(model_of, m4, data):
 @pytest.mark.parametrize("target", BOARDS)
 def test_large_products_are_what_numpy_says(model_of, m4, target):
     m4.check(m4.large, model_of(m4.module(m4.large), target))
+
+
+@settings(max_examples=6)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_every_way_is_exact(model_of, m4, some_way, tmp_path_factory, data, seed):
+    several = [*m4.some(data, 12), *m4.large]
+    with some_way(seed):
+        m4.check(several, model_of(m4.module(several), M4))
+        m4.check(several, m4.portable(several))
+        m4.assert_inside(several, tmp_path_factory.mktemp("inside"))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
@@ -64,7 +100,7 @@ def test_weights_are_widened_once_for_several_columns(m4):
     assert re.search(r"for row in range\(12\):\s+T.call_extern\(.*\"kp_widen\"", function.script())
     (function,) = m4.kernels([m4.case((1, 20), (20, 8), 1)]).values()
     text = function.script()
-    assert "kp_widen" not in text and "kp_product4x1_10_none_one_16" in text
+    assert "kp_widen" not in text and "kp_product4x1_10_1_13_none_one_16" in text
 
 
 def test_equal_packed_weights_are_stored_once(model_of, m4):

@@ -27,6 +27,12 @@ def test_what_a_board_answers():
     assert endless.failure == "hang"
 
 
+def test_cycles():
+    request = remote.request([source("a", ADD.format("a", 1))], BOARD, limit=1000, cycles=True)
+    (result,) = remote.results(remote.serve(BOARD, request))
+    assert all(run.cycles and run.cycles > run.instructions for run in result.runs)
+
+
 def test_another_board_refuses():
     request = remote.request([source("a", ADD.format("a", 1))], BOARD, limit=1000)
     answer = remote.serve(Target.load("mps3-an547"), request)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tvm_kp.artifacts import Model, RunResult
+from tvm_kp.board.cycles import check as check_cycles
 from tvm_kp.board.project import Project, build, create
 from tvm_kp.board.records import as_records
 from tvm_kp.board.toolchain import check_fit, footprint
@@ -23,6 +24,7 @@ __all__ = [
     "TrialRun",
     "as_records",
     "build",
+    "check_cycles",
     "check_fit",
     "compile_trial",
     "create",

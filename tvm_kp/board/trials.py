@@ -6,26 +6,24 @@ another start. It can do little to the others: see templates/trials/isolate.h.
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from tvm_kp.board import cycles as cycle_model
 from tvm_kp.board import emulator, toolchain
+from tvm_kp.board.trial_calls import Call, read_outputs, write_inputs
 from tvm_kp.board.trial_image import build_image
 from tvm_kp.errors import FitError, RunError
 from tvm_kp.target import Target
 
-_HEADER = struct.Struct("<IIQ")  # as templates/trials/main.c has it
-
 # How the firmware ends, and how the emulator after a fault that cannot be handled.
 _FAULT, _LIMIT, _LOCKUP = 3, 4, -6
 
-_Call = tuple[int, np.ndarray]  # index of the trial, memory
 _Failure = tuple[str, str]  # kind, message
 
 
@@ -45,10 +43,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """One call: its instructions, and what lies in memory after it, (nbytes,) uint8."""
+    """One call: its instructions, and what lies in memory after it, (nbytes,) uint8.
+
+    ``cycles`` is an estimate, see `tvm_kp.board.cycles`; both are with the call and the return.
+    """
 
     instructions: int
     memory: np.ndarray
+    cycles: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,26 @@ def compile_trial(source: str, symbol: str, target: Target, folder: Path) -> Pat
 
 
 def run_trials(
-    trials: Sequence[Trial], target: Target, *, limit: int, timeout_s: float | None = None
+    trials: Sequence[Trial],
+    target: Target,
+    *,
+    limit: int,
+    timeout_s: float | None = None,
+    cycles: bool = False,
 ) -> list[TrialResult]:
     """Call every trial's kernel with each of its memories, on a ``target`` that is emulated.
 
     A call that takes ``limit`` instructions or more hangs. So does one that makes the emulator
     write nothing for ``timeout_s`` (default: the target's), which is for what no counter ends.
 
-    Raises MissingToolError, BuildError, FitError, and RunError for what no trial is guilty of.
+    With ``cycles`` the calls of each trial that did not fail are made again and traced, one of
+    those that take equally many instructions: its cycles are theirs, too.
+
+    Raises MissingToolError, BuildError, FitError, RunError for what no trial is guilty of, and
+    TargetError if the cycles of ``target`` cannot be estimated.
     """
+    if cycles:
+        cycle_model.check(target)
     kernels = [(t.symbol, t.object) for t in trials]
     memory_bytes = max((memory.nbytes for t in trials for memory in t.memories), default=0)
     with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
@@ -98,9 +111,12 @@ def run_trials(
             return [
                 result
                 for half in halves
-                for result in run_trials(half, target, limit=limit, timeout_s=timeout_s)
+                for result in run_trials(
+                    half, target, limit=limit, timeout_s=timeout_s, cycles=cycles
+                )
             ]
-        return _run(trials, image, target, limit, timeout_s or target.runner.timeout_s)
+        results = _run(trials, image, target, limit, timeout_s or target.runner.timeout_s)
+        return _with_cycles(trials, results, image, target) if cycles else results
 
 
 def _run(
@@ -124,16 +140,38 @@ def _run(
     return [TrialResult(tuple(r), *failures.get(i, ())) for i, r in enumerate(runs)]
 
 
+def _with_cycles(
+    trials: Sequence[Trial], results: Sequence[TrialResult], image: Path, target: Target
+) -> list[TrialResult]:
+    """``results`` with the cycles of all calls of trials that did not fail."""
+    samples: dict[tuple[int, int], np.ndarray] = {}  # memories by trial and instructions
+    for index, (trial, result) in enumerate(zip(trials, results, strict=True)):
+        if not result.failure:
+            for memory, run in zip(trial.memories, result.runs, strict=True):
+                samples.setdefault((index, run.instructions), memory)
+    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
+        calls = [(index, memory) for (index, _), memory in samples.items()]
+        write_inputs(Path(name) / "inputs.bin", calls)
+        counts = cycle_model.estimate(image, target, Path(name))
+    if [count for count, _ in counts] != [count for _, count in samples]:
+        raise RunError(f"{target.name} executed other instructions when traced than when counted")
+    found = {key: cycles for key, (_, cycles) in zip(samples, counts, strict=True)}
+    return [
+        replace(r, runs=tuple(replace(x, cycles=found.get((i, x.instructions))) for x in r.runs))
+        for i, r in enumerate(results)
+    ]
+
+
 def _start(
-    image: Path, target: Target, calls: Sequence[_Call], limit: int, timeout_s: float
+    image: Path, target: Target, calls: Sequence[Call], limit: int, timeout_s: float
 ) -> tuple[list[TrialRun], _Failure | None]:
     """The first of ``calls``, up to the one that failed, and how it did."""
     with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
         outputs = Path(name) / "outputs.bin"
         outputs.touch()
-        _write_inputs(Path(name) / "inputs.bin", calls)
+        write_inputs(Path(name) / "inputs.bin", calls)
         status, text = _emulate(emulator.command(image, target), outputs, timeout_s)
-        done = list(_results(outputs, calls))
+        done = [TrialRun(*output) for output in read_outputs(outputs, calls)]
     if len(done) == len(calls):
         return done, None
     if status is None:
@@ -150,14 +188,6 @@ def _start(
 
 def _too_long(limit: int) -> _Failure:
     return "hang", f"a call takes {limit} instructions or more"
-
-
-def _write_inputs(path: Path, calls: Sequence[_Call]) -> None:
-    with path.open("wb") as file:
-        file.write(struct.pack("<I", len(calls)))
-        for index, memory in calls:
-            file.write(_HEADER.pack(index, memory.nbytes, 0))
-            file.write(memory.tobytes())
 
 
 def _emulate(command: Sequence[str], outputs: Path, timeout_s: float) -> tuple[int | None, str]:
@@ -184,19 +214,3 @@ def _emulate(command: Sequence[str], outputs: Path, timeout_s: float) -> tuple[i
                         return None, ""
         finally:
             process.kill()
-
-
-def _results(outputs: Path, calls: Sequence[_Call]) -> Iterator[TrialRun]:
-    """What ``outputs`` has of ``calls``, in order, up to what cannot be one of them."""
-    content = np.fromfile(outputs, np.uint8)
-    begin = 0
-    for index, memory in calls:
-        body = begin + _HEADER.size
-        end = body + memory.nbytes
-        if end > content.size:
-            return
-        kernel, size, instructions = _HEADER.unpack(content[begin:body].tobytes())
-        if (kernel, size) != (index, memory.nbytes):
-            return
-        yield TrialRun(instructions, content[body:end])
-        begin = end

@@ -24,7 +24,8 @@ class DotTile:
     """``rows`` of weights times ``columns`` of activations, ``blocks`` of ``lanes`` products each.
 
     The activations have ``bits``. The sums start at 0, at a number for each ``row`` or at one for
-    each sum of the ``tile``, as ``start`` says; the first column's sums come first.
+    each sum of the ``tile``, as ``start`` says; the first column's sums come first. Where
+    activations are ``kept``, they are in vectors ``%q[x<column>_<block>]``.
     """
 
     rows: int
@@ -33,6 +34,7 @@ class DotTile:
     lanes: int
     bits: int
     start: str
+    kept: bool = False
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -42,6 +44,26 @@ class DotTile:
     def vectors(self) -> int:
         """Vectors of four sums."""
         return len(self.sums) // 4
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Vectors for two vectors of sums and their factors."""
+        return ("%q[t0]", "%q[t1]", "%q[t2]", "%q[t2]") if self.kept else ("q0", "q1", "q2", "q3")
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Vectors for weights of two rows."""
+        return self.free[:2] if self.kept else self.free[2:]
+
+    def activations(self, column: int, block: int) -> str:
+        """The vector with a block of activations."""
+        return f"%q[x{column}_{block}]" if self.kept else f"q{column}"
+
+    def load(self, column: int, block: int) -> str:
+        """Load a block of activations."""
+        nbytes = self.lanes * self.bits // 8
+        place = f"[%[x{column}]], #{nbytes}" if self.moves else f"[%[x{column}], #{nbytes * block}]"
+        return f"{_LOADS[self.lanes, self.bits]} {self.activations(column, block)}, {place}"
 
     @property
     def looped(self) -> tuple[int, int, int]:
@@ -55,7 +77,7 @@ class DotTile:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The instructions; ``%[w]``, ``%[x0]``, ``%[x1]`` are operands, a start is in lr."""
+        """The instructions; ``%[w]``, ``%[x0]``, ``%[x1]`` and ``%[start]`` are operands."""
         before, times, unroll = self.looped
         lines = list(self._first_sums(before > 0))
         for block in range(before):
@@ -69,7 +91,9 @@ class DotTile:
     @property
     def clobbered(self) -> list[str]:
         """The registers that are neither operands nor sums."""
-        return ["q0", "q1", "q2", "q3", *([COUNTER] if self.moves else [])]
+        if self.kept:
+            return [name for name in self.sums if name != "lr" or self.start == "none"]
+        return [*self.free, *([COUNTER] if self.moves else [])]
 
     def _first_sums(self, products: bool) -> Iterator[str]:
         """Where sums start; at none if they may be ``products``."""
@@ -78,23 +102,22 @@ class DotTile:
             return
         each = self.start == "tile" or self.columns == 1
         loaded = self.sums if each else self.sums[: self.rows]
-        yield f"ldmia lr, {{{', '.join(loaded)}}}"
+        yield f"ldmia %[start], {{{', '.join(loaded)}}}"
         if not each:
             pairs = zip(self.sums[self.rows :], loaded, strict=True)
             yield from (f"mov {name}, {other}" for name, other in pairs)
 
     def _block(self, index: int, fresh: bool) -> Iterator[str]:
         """Add a block of products to every sum, or make them the sums if these are ``fresh``."""
-        load, nbytes = _LOADS[self.lanes, self.bits], self.lanes * self.bits // 8
-        for column in range(self.columns):
-            offset = f"], #{nbytes}" if self.moves else f", #{nbytes * index}]"
-            yield f"{load} q{column}, [%[x{column}]{offset}"
+        if not self.kept:
+            yield from (self.load(column, index) for column in range(self.columns))
         multiply = f"{'vmladav' if fresh else 'vmladava'}.s{128 // self.lanes}"
         for row in range(self.rows):
-            weights = f"q{2 + row % 2}"
+            weights = self.weights[row % 2]
             yield f"{_LOADS[self.lanes, 8]} {weights}, [%[w]], #{self.lanes}"
             for column in range(self.columns):
-                yield f"{multiply} {self.sums[column * self.rows + row]}, {weights}, q{column}"
+                total = self.sums[column * self.rows + row]
+                yield f"{multiply} {total}, {weights}, {self.activations(column, index)}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,11 @@ class Requantization:
     apart: bool
     rest: bool
 
+    @property
+    def moves(self) -> bool:
+        """Whether the assembly changes the pointers to results."""
+        return self.tile.kept and not self.apart
+
     def lines(self) -> Iterator[str]:
         """The instructions; ``%[out0]``, ``%[out1]``, ``%[factor]`` and ``%[rows]`` are operands.
 
@@ -120,27 +148,28 @@ class Requantization:
         """
         vectors = range(self.tile.vectors)
         for k in vectors:
-            sums = self.tile.sums[4 * k : 4 * k + 4]
-            yield f"vmov q{k}[2], q{k}[0], {sums[0]}, {sums[2]}"
-            yield f"vmov q{k}[3], q{k}[1], {sums[1]}, {sums[3]}"
+            sums, vector = self.tile.sums[4 * k : 4 * k + 4], self.tile.free[k]
+            yield f"vmov {vector}[2], {vector}[0], {sums[0]}, {sums[2]}"
+            yield f"vmov {vector}[3], {vector}[1], {sums[1]}, {sums[3]}"
         for k in vectors:
             yield from self._scaled(k)
-        for k in vectors:
-            yield f"vqmovnb.s32 q{k}, q{k}"
+        for vector in self.tile.free[: self.tile.vectors]:
+            yield f"vqmovnb.s32 {vector}, {vector}"
             if self.bits == 8:
-                yield f"vqmovnb.s16 q{k}, q{k}"
+                yield f"vqmovnb.s16 {vector}, {vector}"
         yield from self._stores()
 
     def _scaled(self, k: int) -> Iterator[str]:
+        vector = self.tile.free[k]
         if self.left:
             # It saturates to other numbers than ``requantize`` does, but what becomes of either
             # is out of the range of the result.
-            yield f"vqshl.s32 q{k}, q{k}, #{self.left}"
+            yield f"vqshl.s32 {vector}, {vector}, #{self.left}"
         shared = self.factor == "row" and self.tile.columns == 2
-        by = "%q[by]" if self.factor == "one" else f"q{2 if shared else 2 + k}"
+        by = "%q[by]" if self.factor == "one" else self.tile.free[2 if shared else 2 + k]
         if self.factor != "one" and not (shared and k):
             yield f"vldrw.u32 {by}, [%[factor], #{16 * k}]"
-        yield f"vrmulh.s32 q{k}, q{k}, {by}"
+        yield f"vrmulh.s32 {vector}, {vector}, {by}"
 
     def _stores(self) -> Iterator[str]:
         vectors = self.tile.vectors
@@ -155,4 +184,5 @@ class Requantization:
     def _store(self, k: int, then: str) -> str:
         size, scaled = ("b", "") if self.bits == 8 else ("h", ", uxtw #1")
         places = f", %q[places]{scaled}" if self.apart else ""
-        return f"vstr{size}{then}.32 q{k}, [%[out{k}]{places}]"
+        advance = f", #{self.bits // 2}" if self.moves else ""
+        return f"vstr{size}{then}.32 {self.tile.free[k]}, [%[out{k}]{places}]{advance}"

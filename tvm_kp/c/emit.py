@@ -10,10 +10,11 @@ from tvm_kp.c.expressions import MATH_CONSTANTS
 from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.support import helpers
 
-_NO_EARLY_SCHEDULING = """\
+_KEEP_REGISTERS = """\
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC would move a load-multiple before the last use of its registers and save those elsewhere.
-#pragma GCC optimize("no-schedule-insns")
+// GCC would move a load-multiple before the last use of its registers and save those elsewhere, and
+// on MVE gather the results of sums in vectors, from the last store back to the first product.
+#pragma GCC optimize("no-schedule-insns", "no-tree-slp-vectorize")
 #endif
 """
 
@@ -44,7 +45,7 @@ def operator_file(title: str, operators: Mapping[str, FunctionPrinter]) -> Itera
         yield "#include <math.h>"
     yield ""
     if any(name.startswith("kp_load") for name in used):
-        yield _NO_EARLY_SCHEDULING
+        yield _KEEP_REGISTERS
     yield helpers(used)
     for prototype, body in bodies.items():
         yield f"{prototype};\n\n{prototype} {{"

@@ -1,7 +1,8 @@
 """The assembly of a tile of sums of products of packed integers, for a core with DSP.
 
 Registers are fixed, because a load-multiple fills them in ascending order. r7 is left out, since
-it may be the frame pointer; r11 and r12 point to the operands; lr holds a temporary word.
+it may be the frame pointer; r11 and r12 point to the operands; lr holds a temporary word, or the
+pointer to where sums start.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-SUMS = ("r0", "r1", "r2", "r3")
-_WORDS = ("r4", "r5", "r6", "r8", "r9", "r10")
-_WRITTEN_OUT = 6  # batches of two pairs that need no loop
+_REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10")
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,8 @@ class Tile:
     """``rows`` of weights times ``columns`` of activations, ``pairs`` of products each.
 
     ``wide`` weights are pairs of int16 already. The sums start at 0, at a number for each
-    ``row`` or at one for each sum of the ``tile``, as ``start`` says.
+    ``row`` or at one for each sum of the ``tile``, as ``start`` says. Up to ``straight`` pairs need
+    no loop.
     """
 
     rows: int
@@ -28,6 +28,29 @@ class Tile:
     pairs: int
     wide: bool
     start: str
+    straight: int
+
+    @property
+    def sums(self) -> tuple[str, ...]:
+        return _REGISTERS[: self.rows * self.columns]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Registers of operands; wide weights leave lr to them."""
+        rest = _REGISTERS[len(self.sums) :]
+        return (*rest, "lr") if self.wide else rest
+
+    @property
+    def batch(self) -> int:
+        """How many pairs are loaded at once."""
+        # Wide weights of two pairs would take two more registers than there are.
+        kept = self.rows if self.wide else 2 * self.weights
+        return 2 if kept + 2 * self.columns <= len(self.words) else 1
+
+    @property
+    def start_moves(self) -> bool:
+        """Whether the next tile starts at other numbers."""
+        return self.start == "tile" or (self.start == "row" and not self.wide)
 
     @property
     def weights(self) -> int:
@@ -37,43 +60,52 @@ class Tile:
     @property
     def looped(self) -> tuple[int, int, int]:
         """Batches in front of the loop, times around it, and batches in it."""
-        return loop_of(self.pairs // 2, _WRITTEN_OUT)
+        return loop_of(self.pairs // self.batch, self.straight // self.batch)
 
     @cached_property
     def lines(self) -> list[str]:
-        """The instructions; ``%[w]``, ``%[x]`` and ``%[end]``, of the loop over x, are operands."""
+        """The instructions; ``%[w]``, ``%[x]``, ``%[start]`` and ``%[end]``, of x, are operands."""
         before, times, unroll = self.looped
         lines = self._first_sums()
         fresh = self.start == "none"
         if fresh and not before and times:
-            lines += [f"mov {name}, #0" for name in SUMS[: self.rows * self.columns]]
+            lines += [f"mov {name}, #0" for name in self.sums]
             fresh = False
         for _ in range(before):
-            lines += self._batch(2, fresh)
+            lines += self._batch(self.batch, fresh)
             fresh = False
         if times:
-            lines += ["1:", *(line for _ in range(unroll) for line in self._batch(2, False))]
+            lines += [
+                "1:",
+                *(line for _ in range(unroll) for line in self._batch(self.batch, False)),
+            ]
             lines += ["ldr lr, %[end]", "cmp %[x], lr", "bne 1b"]
-        return lines + (self._batch(1, fresh) if self.pairs % 2 else [])
+        return lines + (self._batch(1, fresh) if self.pairs % self.batch else [])
 
     @property
-    def clobbered(self) -> list[str]:
+    def clobbered(self) -> tuple[str, ...]:
         """The registers that are neither operands nor sums."""
-        temporary = self.start == "none" and (not self.wide or self.looped[1] > 0)
-        return [*_WORDS, *(["lr"] if temporary else [])]
+        return (*_REGISTERS[len(self.sums) :], "lr")
 
     def _first_sums(self) -> list[str]:
         if self.start == "none":
             return []
-        if self.start == "row" and self.columns == 2:
-            return ["ldrd r0, r2, [lr]", "mov r1, r0", "mov r3, r2"]
-        return [_load("lr", SUMS[: self.rows * self.columns], advance=False)]
+        each = self.start == "tile" or self.columns == 1
+        loaded = self.sums if each else self.sums[:: self.columns]
+        lines = ["ldr lr, %[start]", _load("lr", loaded, advance=self.start_moves)]
+        lines += ["str lr, %[start]"] if self.start_moves else []
+        if not each:
+            lines += [
+                f"mov {self.sums[row + column]}, {self.sums[row]}"
+                for row in range(0, len(self.sums), self.columns)
+                for column in range(1, self.columns)
+            ]
+        return lines
 
     def _batch(self, pairs: int, fresh: bool) -> list[str]:
         """Add ``pairs`` products to every sum, or make them the sums if these are ``fresh``."""
-        # Wide weights of two pairs would take two more registers than there are.
         kept = self.weights * (1 if self.wide else pairs)
-        weights, words = _WORDS[:kept], _WORDS[kept:][: self.columns * pairs]
+        weights, words = self.words[:kept], self.words[kept:][: self.columns * pairs]
         lines = [_load("%[x]", words)]
         for pair in range(pairs):
             if pair == 0 or self.wide:
@@ -93,7 +125,7 @@ class Tile:
                 lines.append(f"sxtb16 {widened}, {register}{rotated}")
                 register = widened
             for column, word in enumerate(words):
-                total = SUMS[row * self.columns + column]
+                total = self.sums[row * self.columns + column]
                 products = f"{total}, {register}, {word}"
                 lines.append(f"smuad {products}" if fresh else f"smlad {products}, {total}")
         return lines

@@ -2,10 +2,12 @@
 
 A word of weights holds two rows at two places of the sum, ``[k0 r0, k0 r1, k1 r0, k1 r1]``, so
 that SXTB16 of it and of it rotated are pairs of int16, one for each row; a word of activations is
-such a pair already. ``kp_product<rows>x<columns>_<pairs>[w]_<start>_<factor>_<bits>[_left<n>]``
+such a pair already.
+``kp_product<rows>x<columns>_<pairs>[w]_<trip>_<straight>_<start>_<factor>_<bits>[_left<n>]``
 says how large a tile is, how many pairs a sum has, whether the weights are pairs of int16 too
-(w), where the sums start (at none, a number for each row or one for each sum of the tile), what
-they are multiplied by (one number for all, one for each row or sum), and what they become.
+(w), how many tiles one trip around the loop computes, up to how many pairs are written out, where
+the sums start (at none, a number for each row or one for each sum of the tile), what they are
+multiplied by (one number for all, one for each row or sum), and what they become.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tvm_kp.c.product_assembly import SUMS, Tile
+from tvm_kp.c.product_assembly import Tile
 from tvm_kp.c.unpacking_helpers import UNPACKING
 
 _NAME = re.compile(
-    r"kp_product(\d)x(\d)_(\d+)(w?)_(none|row|tile)_(one|row|tile)_(8|16)(?:_left(\d+))?"
+    r"kp_product(\d)x(\d)_(\d+)(w?)_([12])_(\d+)_(none|row|tile)_(one|row|tile)_(8|16)"
+    r"(?:_left(\d+))?"
 )
 
 
@@ -32,8 +35,8 @@ def needs(name: str) -> tuple[str, ...]:
     match = _NAME.fullmatch(name)
     if match is None:
         return ()
-    before = (f"kp_saturate{32 - int(match[8])}",) if match[8] else ()
-    return ("kp_multiply_high", f"kp_saturate{match[7]}", *before)
+    before = (f"kp_saturate{32 - int(match[10])}",) if match[10] else ()
+    return ("kp_multiply_high", f"kp_saturate{match[9]}", *before)
 
 
 def definition(name: str) -> str:
@@ -41,37 +44,49 @@ def definition(name: str) -> str:
     match = _NAME.fullmatch(name)
     if match is None:
         return UNPACKING[name]
-    rows, columns, pairs, wide, start, factor, bits, left = match.groups()
-    tile = Tile(int(rows), int(columns), int(pairs), wide == "w", start)
-    return "\n".join(_Product(name, tile, factor, int(bits), int(left or 0)).lines()) + "\n"
+    rows, columns, pairs, wide, trip, straight, start, factor, bits, left = match.groups()
+    tile = Tile(int(rows), int(columns), int(pairs), wide == "w", start, int(straight))
+    product = _Product(name, tile, int(trip), factor, int(bits), int(left or 0))
+    return "\n".join(product.lines()) + "\n"
 
 
 @dataclass(frozen=True)
 class _Product:
     name: str
     tile: Tile
+    trip: int
     factor: str
     bits: int
     left: int
 
     def lines(self) -> Iterator[str]:
         tile = self.tile
-        moving, length = ("x", tile.columns) if tile.wide else ("w", tile.rows)
+        moving = "x" if tile.wide else "w"
         yield f"// Tiles of {tile.rows} x {tile.columns} sums of {2 * tile.pairs} products;"
         yield f"// the last one may lack {'columns' if tile.wide else 'rows'}."
         yield "static inline __attribute__((always_inline)) void"
         yield f"{self.name}({', '.join(self._parameters())}) {{"
         end = f"{moving} + tiles * {self._step(moving)}"
         yield f"  const {self._types[moving]} *const last = {end};"
+        if self.trip == 2:
+            yield "  if (tiles % 2 == 1) { goto second; }"
         yield "  for (;;) {"
-        yield from self._sums(moving)
-        if tile.start != "none":
-            yield f"    start += {self._advance(tile.start)};"
-        yield from self._stores(moving)
-        stride = "column_stride" if tile.wide else "row_stride"
-        yield f"    out += {length} * {stride};"
+        for last in range(1, self.trip + 1):
+            yield from self._one(moving, last == self.trip)
         yield "  }"
         yield "}"
+
+    def _one(self, moving: str, last: bool) -> Iterator[str]:
+        """A tile; it is the ``last`` of a trip around the loop, or there is another one."""
+        tile = self.tile
+        if last and self.trip == 2:
+            yield "  second:;"
+        yield "    {"
+        yield from self._sums(moving)
+        yield from self._stores(moving, last)
+        stride = "column_stride" if tile.wide else "row_stride"
+        yield f"    out += {tile.columns if tile.wide else tile.rows} * {stride};"
+        yield "    }"
 
     @property
     def _types(self) -> dict[str, str]:
@@ -106,6 +121,8 @@ class _Product:
             yield f"      sums[{k}] += {self._weight(row)} * x[{self._pair('x', column)}];"
         yield "    }"
         yield f"    {moving} += {self._step(moving)};"
+        if tile.start_moves:
+            yield f"    start += {self._advance(tile.start)};"
         yield "#endif"
 
     def _weight(self, row: int) -> str:
@@ -123,23 +140,24 @@ class _Product:
 
     def _assembly(self, moving: str) -> Iterator[str]:
         tile = self.tile
-        sums = SUMS[: tile.rows * tile.columns]
+        sums = tile.sums
         pointers = [("w", self._types["w"], "r11"), ("x", "int16_t", "r12")]
-        pointers += [("start", "int32_t", "lr")] if tile.start != "none" else []
         for name, type_, register in pointers:
             yield f'    register const {type_} *moved_{name} __asm__("{register}") = {name};'
         yield from (f'    register int32_t {name} __asm__("{name}");' for name in sums)
         before, times, unroll = tile.looped
         if times:
-            looped = 4 * tile.columns * (before + times * unroll)
+            looped = 2 * tile.batch * tile.columns * (before + times * unroll)
             yield f"    const int16_t *const end = x + {looped};"
-        results = [f'"=r"({name})' for name in sums]
-        results += [f'[{name}] "+r"(moved_{name})' for name, _, _ in pointers]
-        inputs = '[end] "m"(end)' if times else ""
+        results = [f'"=&r"({name})' for name in sums]
+        results += [f'[{name}] "+&r"(moved_{name})' for name, _, _ in pointers]
+        results += ['[start] "+m"(start)'] if tile.start_moves else []
+        inputs = ['[end] "m"(end)'] if times else []
+        inputs += ['[start] "m"(start)'] if tile.start == "row" and not tile.start_moves else []
         changed = ", ".join(f'"{name}"' for name in (*tile.clobbered, "cc", "memory"))
         yield "    __asm__ volatile("
         yield from (f'        "{line}\\n\\t"' for line in tile.lines)
-        yield from (f"        : {operands}" for operands in (", ".join(results), inputs))
+        yield from (f"        : {', '.join(operands)}" for operands in (results, inputs))
         yield f"        : {changed});"
         yield f"    const int32_t sums[] = {{{', '.join(sums)}}};"
         yield f"    {moving} = moved_{moving};"
@@ -150,27 +168,32 @@ class _Product:
             return self.tile.rows * self.tile.columns
         return 0 if self.tile.wide or form == "one" else self.tile.rows
 
-    def _stores(self, moving: str) -> Iterator[str]:
+    def _stores(self, moving: str, last: bool) -> Iterator[str]:
+        """Requantize and store; in the ``last`` tile of a trip, rows or columns may lack."""
         tile = self.tile
+        # Before the first store: GCC would load a factor for every product again.
         if self.factor == "one":
-            yield "    int32_t by = factor;"
-            yield '    __asm__("" : "+r"(by));  // GCC would load it for every product'
+            yield '    int32_t by; __asm__("" : "=r"(by) : "0"(factor));'
+        else:
+            count = tile.rows if self.factor == "row" else tile.rows * tile.columns
+            yield f"    const int32_t by[] = {{{', '.join(f'factor[{k}]' for k in range(count))}}};"
         outer, inner = ("column", "row") if tile.wide else ("row", "column")
         size = {"row": tile.rows, "column": tile.columns}
         for k in range(size[outer]):
-            if k:
+            if k and last:
                 yield f"    if ({outer}s == {k} && {moving} == last) {{ break; }}"
             for j in range(size[inner]):
                 row, column = (j, k) if tile.wide else (k, j)
                 store = self._store(row, column)
                 yield f"    if ({inner}s > {j}) {{ {store} }}" if j else f"    {store}"
-        yield f"    if ({outer}s == {size[outer]} && {moving} == last) {{ break; }}"
+        if last:
+            yield f"    if ({outer}s == {size[outer]} && {moving} == last) {{ break; }}"
         if self.factor != "one":
             yield f"    factor += {self._advance(self.factor)};"
 
     def _store(self, row: int, column: int) -> str:
         k = row * self.tile.columns + column
-        by = "by" if self.factor == "one" else f"factor[{self._index(self.factor, k)}]"
+        by = "by" if self.factor == "one" else f"by[{self._index(self.factor, k)}]"
         total = f"sums[{k}]"
         if self.left:
             total = f"kp_saturate{32 - self.left}({total}) * {1 << self.left}"

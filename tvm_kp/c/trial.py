@@ -21,7 +21,8 @@ def trial_source(
     ``aliased`` share memory in the model that the kernel is of.
     """
     printer = FunctionPrinter(kernel)
-    prototype = f"void {symbol}_kernel({printer.parameters(aliased)})"
+    # Called as in a model, from another file: what calls it does not change how it is compiled.
+    prototype = f"__attribute__((noipa)) void {symbol}_kernel({printer.parameters(aliased)})"
     lines = list(operator_file("A kernel to be measured.", {prototype: printer}))
     written = written_buffers(kernel)
     pointers = (

@@ -35,19 +35,45 @@ static inline void kp_{verb}{bits}(int16_t *pairs, const int{bits}_t *a, int32_t
     uint{2 * bits}_t low, high;
     __builtin_memcpy(&low, a, sizeof low);
     __builtin_memcpy(&high, a + step, sizeof high);
-{assembly}    __builtin_memcpy(pairs, &{words[0]}, sizeof {words[0]});
-    __builtin_memcpy(pairs + 2, &{words[1]}, sizeof {words[1]});
+{assembly}    __asm__("strd %2, %3, [%0], #8"
+        : "+r"(pairs), "=m"(*(int16_t(*)[4])pairs) : "r"({words[0]}), "r"({words[1]}));
 #else
 {plain}
+    pairs += 4;
 #endif
     a += advance;
-    pairs += 4;
+  }}
+}}
+"""
+
+
+def _three(bits: int) -> str:
+    """A helper that stores a pair of each of three columns again and again."""
+    return f"""\
+// Pairs of neighbors along the depth, one of each of three columns; then of what is behind.
+static inline void kp_adjoin3x{bits}(int16_t *pairs, const int{bits}_t *a, int32_t column,
+    int32_t depth, int32_t advance, int32_t count) {{
+  for (int32_t k = 0; k < count; ++k) {{
+    for (int32_t c = 0; c < 3; ++c) {{
+      const int32_t low = a[c * column], high = a[c * column + depth];
+#if defined(__ARM_FEATURE_DSP)
+      uint32_t pair;
+      __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(low), "r"(high));
+      __builtin_memcpy(pairs + 2 * c, &pair, sizeof pair);
+#else
+      pairs[2 * c] = (int16_t)low;
+      pairs[2 * c + 1] = (int16_t)high;
+#endif
+    }}
+    a += advance;
+    pairs += 6;
   }}
 }}
 """
 
 
 UNPACKING = {
+    **{f"kp_adjoin3x{bits}": _three(bits) for bits in (8, 16)},
     "kp_interleave8": _pairs("interleave", 8, _WIDEN, ("even", "odd")),
     "kp_interleave16": _pairs(
         "interleave", 16, _EXCHANGE.format("low", "high"), ("lower", "upper")
@@ -57,22 +83,25 @@ UNPACKING = {
     "kp_widen": """\
 // Words of two rows of int8 become pairs of int16, those of the first row in front.
 static inline void kp_widen(int16_t *pairs, const int8_t *words, int32_t count) {
-  for (int32_t k = 0; k < count; ++k) {
 #if defined(__ARM_FEATURE_DSP)
-    uint32_t word, first, second;
-    __builtin_memcpy(&word, words, sizeof word);
-    __asm__("sxtb16 %0, %1" : "=r"(first) : "r"(word));
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(second) : "r"(word));
-    __builtin_memcpy(pairs, &first, sizeof first);
-    __builtin_memcpy(pairs + 2, &second, sizeof second);
-#else
-    for (int32_t i = 0; i < 4; ++i) {
-      pairs[i] = words[i % 2 * 2 + i / 2];
-    }
-#endif
-    words += 4;
-    pairs += 4;
+  if (count % 2 == 1) {
+    __asm__ volatile(
+        "ldr r0, [%[words]], #4\\n\\tsxtb16 r1, r0\\n\\tsxtb16 r2, r0, ror #8\\n\\t"
+        "strd r1, r2, [%[pairs]], #8"
+        : [words] "+r"(words), [pairs] "+r"(pairs) : : "r0", "r1", "r2", "memory");
   }
+#pragma GCC unroll 2
+  for (int32_t k = 0; k < count / 2; ++k) {
+    __asm__ volatile(
+        "ldrd r0, r2, [%[words]], #8\\n\\tsxtb16 r1, r0, ror #8\\n\\tsxtb16 r0, r0\\n\\t"
+        "sxtb16 r3, r2, ror #8\\n\\tsxtb16 r2, r2\\n\\tstmia %[pairs]!, {r0, r1, r2, r3}"
+        : [words] "+r"(words), [pairs] "+r"(pairs) : : "r0", "r1", "r2", "r3", "memory");
+  }
+#else
+  for (int32_t k = 0; k < 4 * count; ++k) {
+    pairs[k] = words[k / 4 * 4 + k % 2 * 2 + k / 2 % 2];
+  }
+#endif
 }
 """,
 }

@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     host, _, port = args.tracker.rpartition(":")
     from tvm_kp.tuning.server import start
 
-    server = start(target, key, (host, int(port)), args.host, args.port, args.port + PORTS, args.address)
+    server = start(
+        target, key, (host, int(port)), args.host, args.port, args.port + PORTS, args.address
+    )
     where = f"{args.host}:{server.port}"
     console.stderr().print(
         f"{target.name} as {key} at {where}, tracker {args.tracker}; Ctrl-C ends it",

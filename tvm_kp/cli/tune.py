@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_kp import tuning_records
+from tvm_kp.board import check_cycles
 from tvm_kp.cli import console, model_flags, output
 from tvm_kp.cli.options import add_verb, address, positive, seconds
 from tvm_kp.errors import InputError, TargetError
@@ -50,13 +51,21 @@ def register(verbs: Any) -> None:
         type=positive,
         default=TRIALS,
         metavar="N",
-        help="candidates to measure at most, of all kernels together (%(default)s)",
+        help="candidates to measure, of all kernels together; each default is measured in any case "
+        "(%(default)s)",
     )
     group.add_argument(
         "--early-stopping",
         type=positive,
         metavar="N",
         help="leave a kernel after N candidates of which none was better",
+    )
+    group.add_argument(
+        "--objective",
+        choices=tuning_records.OBJECTIVES,
+        default=tuning_records.INSTRUCTIONS,
+        help="what is made small: instructions, counted, or cycles, estimated from what is "
+        "executed, for Cortex-M3 and M4 (%(default)s)",
     )
     group.add_argument(
         "--tuner",
@@ -69,7 +78,7 @@ def register(verbs: Any) -> None:
         "--tuning-records",
         type=Path,
         metavar="FILE",
-        help="records of another session, which are not measured again",
+        help="records of another session: they are copied, not measured again",
     )
     group.add_argument(
         "--parallel",
@@ -110,10 +119,10 @@ def run(args: argparse.Namespace) -> int:
         f"{session.seconds:.0f} s, {_rate(session):.1f} a second"
     )
     out = console.stdout()
-    out.print(report.tuning_table(session.progress))
+    out.print(report.tuning_table(session.progress, args.objective))
     out.print(about, markup=False)
     if args.report is not None:
-        sections = report.tuning_sections(session.progress, about)
+        sections = report.tuning_sections(session.progress, about, args.objective)
         output.write(args.report, report.html(sections, "tvm_kp tuning"))
     for path in (args.output, args.report):
         if path is not None:
@@ -126,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, target: Target) -> None:
     if target.runner.kind != "qemu":
         raise TargetError(f"{target.name} counts no instructions: tune for an emulated board")
+    if args.objective == tuning_records.CYCLES:
+        check_cycles(target)
     if (args.rpc_tracker is None) != (args.rpc_key is None):
         raise InputError("--rpc-tracker and --rpc-key are of use together: give both")
     if args.tasks == "list":
@@ -157,7 +168,9 @@ def _tasks_of(args: argparse.Namespace, target: Target) -> list[Task]:
 def _tune(args: argparse.Namespace, target: Target, tasks: Sequence[Task]) -> Session:
     from tvm_kp import tuning
 
-    settings = tuning.Settings(args.trials, args.early_stopping, args.parallel, args.timeout)
+    settings = tuning.Settings(
+        args.trials, args.early_stopping, args.parallel, args.timeout, args.objective
+    )
     with _watched(args) as told:
         return tuning.tune_tasks(
             tasks,
@@ -186,7 +199,7 @@ def _watched(args: argparse.Namespace) -> Iterator[Told]:
 
     with Live(console=screen, transient=True) as live:
         yield lambda session: live.update(
-            Group(report.tuning_table(session.progress), _line(session))
+            Group(report.tuning_table(session.progress, args.objective), _line(session))
         )
 
 
@@ -201,7 +214,7 @@ def _line(session: Session) -> str:
     soon = f"at most {left / rate:.0f} s left" if rate else "starting"
     return (
         f"{session.trials} candidates, {rate:.1f} a second; kernels of an inference "
-        f"{before:,.0f} → {after:,.0f} instructions; {soon}"
+        f"{before:,.0f} → {after:,.0f} {session.settings.objective}; {soon}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from tvm_kp.kernel.dot_tiles import DotTiles, dot_tiles_of, packed_blocks
+from tvm_kp.kernel.dot_tiles import DotTiles, packed_blocks
 from tvm_kp.kernel.integer_product import IntegerProduct
 from tvm_kp.kernel.product_tiles import Packed, block_offset
 from tvm_kp.kernel.statements import Index, address, call, repeat, sequence
@@ -17,14 +17,17 @@ from tvm_kp.kernel.tiled_loops import Batch, TiledLoops
 _REACH = 2**16 // 7  # how far apart numbers may be that are gathered, with offsets of 16 bits
 
 
-def dot_loops(function: tirx.PrimFunc, product: IntegerProduct) -> tirx.PrimFunc | None:
-    """A function of the same operands that computes ``product``; its constants are packed.
+def is_near(product: IntegerProduct) -> bool:
+    """Whether the numbers of a column of activations are near enough to be gathered."""
+    return product.activations.depth <= _REACH
 
-    None if the numbers of a column of activations are too far apart to be gathered.
+
+def dot_loops(function: tirx.PrimFunc, tiles: DotTiles) -> tirx.PrimFunc:
+    """A function of the same operands that computes a product in ``tiles``; constants are packed.
+
+    The product ``is_near``.
     """
-    if product.activations.depth > _REACH:
-        return None
-    return _Loops(function, dot_tiles_of(product)).function()
+    return _Loops(function, tiles).function()
 
 
 class _Loops(TiledLoops):
@@ -84,4 +87,5 @@ class _Loops(TiledLoops):
         apart = "_apart" if tiles.product.out.row > 1 else ""
         rest = "_rest" if tiles.product.rows % tiles.rows else ""
         size = f"{tiles.rows}x{columns}_{tiles.blocks}x{tiles.lanes}_{tiles.bits}"
-        return f"kp_dots{size}_{self._forms}{apart}{rest}"
+        kept = "_kept" if tiles.kept else ""
+        return f"kp_dots{size}{kept}_{self._forms}{apart}{rest}"

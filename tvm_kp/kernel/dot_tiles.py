@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_kp.kernel.integer_product import IntegerProduct
 from tvm_kp.kernel.product_tiles import Packed, Tiling, packed_rows
+from tvm_kp.kernel.space import Choose
 
 _LONG = 64  # numbers, from which on the zeros that fill a block of 16 are few
+_KEPT = 4  # vectors of activations, beside which all others fit
 
 
 @dataclass(frozen=True)
 class DotTiles(Tiling):
-    """Tiles go down a column of tiles; ``lanes`` products are one instruction."""
+    """Tiles go down a column of tiles; ``lanes`` products are one instruction.
+
+    Activations may be ``kept`` in vectors for all of the tiles.
+    """
 
     lanes: int
+    kept: bool = False
 
     @property
     def order(self) -> str:
@@ -46,14 +52,23 @@ class DotTiles(Tiling):
         return min(self.product.columns, fitting)
 
 
-def dot_tiles_of(product: IntegerProduct) -> DotTiles:
-    """The tiles for the shape of a product."""
-    columns = min(2, product.columns)
-    # Eight rows of one column, or four of two: no more sums fit. Eight where that costs no flash.
-    rows = 8 if columns == 1 and -product.rows % 8 < 4 else 4
-    wide = product.activations.dtype == "int8"
-    few_zeros = -product.depth % 16 < 8 or product.depth >= _LONG
-    return DotTiles(product, rows, columns, lanes=16 if wide and few_zeros else 8)
+def dot_tiles_of(product: IntegerProduct, choose: Choose) -> DotTiles:
+    """The tiles that are chosen for a product."""
+    # Eight rows of one column, or four of two: no more sums fit. Of eight, only the last four may
+    # lack.
+    sizes = ["4x1", *(["8x1"] if -product.rows % 8 < 4 else []), "4x2"]
+    offered = sizes if product.columns > 1 else sizes[:-1]
+    default = offered[-1]
+    rows, columns = map(int, choose("tile", offered, default).split("x"))
+    lanes = 8
+    if product.activations.dtype == "int8":
+        few_zeros = -product.depth % 16 < 8 or product.depth >= _LONG
+        lanes = choose("lanes", (8, 16), 16 if few_zeros else 8)
+    tiles = DotTiles(product, rows, columns, lanes)
+    if rows == 4 and tiles.down > 1 and tiles.blocks * columns <= _KEPT:
+        kept = choose("activations", ("loaded", "kept"), "kept")
+        tiles = replace(tiles, kept=kept == "kept")
+    return tiles
 
 
 def packed_blocks(tiles: DotTiles) -> Packed:

@@ -2,14 +2,18 @@
 
 The FPU of a Cortex-M moves up to eight consecutive floats with one instruction (VLDM, VSTM);
 no compiler makes one of array accesses, so they are calls of helpers that the C printer knows.
+The registers are the helper's: sums lie in others, so they would have to be copied, which takes
+longer than to load and store them one by one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import tvm
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import TensorLoad
+from tvm.ir import TensorLoad, Var
 from tvm.sym import Analyzer
 
 LONGEST = 8
@@ -20,19 +24,37 @@ def use_load_multiple(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """``d[0] = s[i]; d[1] = s[i+1]; …`` -> ``kp_load<n>(&d[0], &s[i])`` and the like.
 
     One side must be a local array (registers), the other memory. Left unchanged: single
-    elements, other types than float32, indices that are not consecutive.
+    elements, other types than float32, indices that are not consecutive, and sums.
     """
-    return tvm_ffi.structural_map(function, (tirx.SeqStmt, _merged))
+    sums = _sums(function)
+
+    def merged(sequence: tirx.SeqStmt) -> tirx.Stmt:
+        return _merged(sequence, sums)
+
+    return tvm_ffi.structural_map(function, (tirx.SeqStmt, merged))
 
 
-def _merged(sequence: tirx.SeqStmt) -> tirx.Stmt:
+def _sums(function: tirx.PrimFunc) -> set[Var]:
+    """The buffers to whose elements something is added."""
+    found: set[Var] = set()
+
+    def note(store: tirx.BufferStore) -> None:
+        added_to = store.value.a if isinstance(store.value, tirx.Add) else None
+        if isinstance(added_to, TensorLoad) and added_to.source.same_as(store.buffer):
+            found.add(store.buffer)
+
+    tvm_ffi.structural_walk(function.body, (tirx.BufferStore, note))
+    return found
+
+
+def _merged(sequence: tirx.SeqStmt, sums: Collection[Var]) -> tirx.Stmt:
     result: list[tirx.Stmt] = []
     run: list[tirx.BufferStore] = []
     for stmt in sequence.seq:
         if run and (len(run) == LONGEST or not _continues(run[-1], stmt)):
             result += _move(run)
             run = []
-        if run or _is_move(stmt):
+        if run or _is_move(stmt, sums):
             run.append(stmt)
         else:
             result.append(stmt)
@@ -54,10 +76,12 @@ def _move(run: list[tirx.BufferStore]) -> list[tirx.Stmt]:
     return [tirx.Evaluate(tirx.call_extern("int32", f"kp_{verb}{len(run)}", target, source))]
 
 
-def _is_move(stmt: tirx.Stmt) -> bool:
+def _is_move(stmt: tirx.Stmt, sums: Collection[Var] = ()) -> bool:
     if not isinstance(stmt, tirx.BufferStore) or not isinstance(stmt.value, TensorLoad):
         return False
     sides = (stmt.buffer, stmt.value.source)
+    if any(side in sums for side in sides):
+        return False
     if any(str(side.dtype) != "float32" for side in sides):
         return False
     return [side.scope() for side in sides].count("local") == 1

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from tvm_kp.kernel.integer_product import IntegerProduct
-from tvm_kp.kernel.product_tiles import Tiles, block_offset, packed_weights, tiles_of
+from tvm_kp.kernel.product_tiles import Tiles, block_offset, packed_weights
 from tvm_kp.kernel.statements import Index, address, call, repeat, sequence
 from tvm_kp.kernel.tiled_loops import Batch, TiledLoops
 from tvm_kp.kernel.unpacked_columns import UnpackedColumns
 
 
-def product_loops(function: tirx.PrimFunc, product: IntegerProduct) -> tirx.PrimFunc:
-    """A function of the same operands that computes ``product``; its constants are packed.
+def product_loops(function: tirx.PrimFunc, tiles: Tiles) -> tirx.PrimFunc:
+    """A function of the same operands that computes a product in ``tiles``; constants are packed.
 
     Its last parameter is memory that the caller provides.
     """
-    return _Loops(function, tiles_of(product)).function()
+    return _Loops(function, tiles).function()
 
 
 class _Loops(TiledLoops):
@@ -45,13 +44,13 @@ class _Loops(TiledLoops):
         last = columns - (across - 1) * tiles.columns
         if not tiles.wide:
             live = rows - (tiles.down - 1) * tiles.rows
-            ends = [tiles.columns] * (across - 1) + [last]
-            return sequence(
-                [
-                    self._tile(batch, (0, first + k), k, tiles.down, (live, end))
-                    for k, end in enumerate(ends)
-                ]
-            )
+
+            def column(k: Index, end: int) -> tirx.Stmt:
+                return self._tile(batch, (0, first + k), k, tiles.down, (live, end))
+
+            whole, rest = divmod(columns, tiles.columns)
+            ends = [column(whole, rest)] if rest else []
+            return sequence(repeat("column", whole, lambda k: column(k, tiles.columns)) + ends)
 
         def strip(row: Index, live: int) -> tirx.Stmt:
             source = self._address(self._weights, batch, (row, 0))
@@ -92,4 +91,4 @@ class _Loops(TiledLoops):
     def _helper(self) -> str:
         tiles = self._tiles
         size = f"{tiles.rows}x{tiles.columns}_{tiles.pairs}{'w' if tiles.wide else ''}"
-        return f"kp_product{size}_{self._forms}"
+        return f"kp_product{size}_{tiles.trip}_{tiles.straight}_{self._forms}"

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
 from tvm_kp.artifacts import Packing
 from tvm_kp.kernel.integer_product import IntegerProduct, Operand
+from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.statements import Index
 
+_SIZES = ("4x1", "2x1", "2x2", "2x3")  # of tiles, rows by columns
+
 _SCRATCH_BYTES = 4096  # of activations that are unpacked at a time
-_FEW_COLUMNS = 4  # from here on it pays to widen the weights of a tile for all of its columns
+_FEW_TILES = 4  # from here on it pays to widen the weights of a row of tiles for all of them
+_STRAIGHT = 13  # pairs of products that need no loop
+_MANY_STRAIGHT = 33
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,15 @@ class Tiling:
 @dataclass(frozen=True)
 class Tiles(Tiling):
     """``wide`` tiles go along a row of tiles, with its weights widened to int16, others down a
-    column of tiles."""
+    column of tiles.
+
+    A trip around the loop computes ``trip`` tiles. Up to ``straight`` pairs of products are
+    written out.
+    """
 
     wide: bool
+    trip: int = 1
+    straight: int = _STRAIGHT
 
     @property
     def order(self) -> str:
@@ -72,7 +83,7 @@ class Tiles(Tiling):
 
     @property
     def panel(self) -> int:
-        return min(self.product.columns, max(_FEW_COLUMNS, self.fitting(self.words)))
+        return min(self.product.columns, max(2 * self.columns, self.fitting(self.words)))
 
 
 @dataclass(frozen=True)
@@ -92,11 +103,37 @@ class Packed:
     across: int = 0
 
 
-def tiles_of(product: IntegerProduct) -> Tiles:
-    """The tiles for the shape of a product."""
+def tiles_of(product: IntegerProduct, choose: Choose) -> Tiles:
+    """The tiles that are chosen for a product."""
+    offered = [size for size in _SIZES if _fits(product, size)]
+    rows, columns = map(int, choose("tile", offered, _size(product)).split("x"))
+    tiles = Tiles(product, rows, columns, wide=False)
+    if 1 < columns < product.columns:
+        few = -(-tiles.panel // columns) < _FEW_TILES
+        weights = choose("weights", ("narrow", "wide"), "narrow" if few else "wide")
+        tiles = replace(tiles, wide=weights == "wide")
+    several = (tiles.across if tiles.wide else tiles.down) > 1
+    trip = choose("trip", (1, 2), 1) if several else 1
+    straight = _STRAIGHT
+    if _STRAIGHT < tiles.pairs <= _MANY_STRAIGHT:
+        straight = choose("straight", (_STRAIGHT, _MANY_STRAIGHT), _STRAIGHT)
+    return replace(tiles, trip=trip, straight=straight)
+
+
+def _size(product: IntegerProduct) -> str:
+    """A good size of tiles: three columns need fewer words than two, if as few of them lack, and
+    if all are unpacked at once."""
     if product.columns == 1:
-        return Tiles(product, rows=2 if product.rows <= 2 else 4, columns=1, wide=False)
-    return Tiles(product, rows=2, columns=2, wide=product.columns >= _FEW_COLUMNS)
+        return "2x1" if product.rows <= 2 else "4x1"
+    three = Tiles(product, rows=2, columns=3, wide=False)
+    whole = three.panel == product.columns > 2
+    return "2x3" if whole and -product.columns % 3 <= product.columns % 2 else "2x2"
+
+
+def _fits(product: IntegerProduct, size: str) -> bool:
+    """Whether a tile of ``size`` is more than half full, and has several columns if there are."""
+    rows, columns = map(int, size.split("x"))
+    return rows - product.rows < 2 and min(2, product.columns) <= columns <= product.columns
 
 
 def packed_weights(tiles: Tiles) -> Packed:

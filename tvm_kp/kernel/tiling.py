@@ -56,28 +56,44 @@ def find_product(sch: s_tir.Schedule) -> Product | None:
     )
 
 
-def tile_product(
-    sch: s_tir.Schedule, product: Product, rows: int, columns: int, vector: int, unroll: int
-) -> None:
-    """Compute ``rows`` x ``columns`` results at a time in local accumulators.
+@dataclass(frozen=True)
+class Tile:
+    """``rows`` x (``vectors`` * ``vector``) results that are computed at a time.
 
-    Loads of W are ``vector`` wide; ``unroll`` steps of the reduction are written out. Extents
-    need not divide: the last tile is a copy of the loop with smaller bounds.
+    Loads of W are ``vector`` wide, or ``together`` rows of W at once, which lie one after the
+    other only where a vector is as wide as W. ``unroll`` steps of the reduction, a multiple of
+    ``together``, are written out. X is read for all rows at once, or row ``by_row``. With
+    ``columns_written_out`` all tiles of a row are, instead of a loop over them.
+    """
+
+    rows: int
+    vectors: int
+    vector: int
+    unroll: int = 1
+    together: int = 1
+    by_row: bool = False
+    columns_written_out: bool = False
+
+
+def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
+    """Compute a tile of results at a time in local accumulators.
+
+    Extents need not divide: the last tile is a copy of the loop with smaller bounds.
     """
     block = _start_from_bias(sch, product)
     results = sch.cache_write(block, 0, "local")
     if product.dtype == "int32":
         _requantize_results(sch, results)
     *outer, i, j, k = sch.get_loops(block)
-    i_tile, i_in = sch.split(i, [None, rows])
-    j_tile, j_vector, j_in = sch.split(j, [None, columns // vector, vector])
-    k_step, k_in = sch.split(k, [None, unroll])
-    sch.reorder(*outer, i_tile, j_tile, k_step, k_in, j_vector, i_in, j_in)
+    i_tile, i_in = sch.split(i, [None, tile.rows])
+    j_tile, j_vector, j_in = sch.split(j, [None, tile.vectors, tile.vector])
+    k_step, k_group, k_in = sch.split(k, [None, tile.unroll // tile.together, tile.together])
+    sch.reorder(*outer, i_tile, j_tile, k_step, k_group, k_in, j_vector, i_in, j_in)
     sch.reverse_compute_at(results, j_tile)
     weights = sch.cache_read(block, product.vector, "local", [block])
-    sch.compute_at(weights, j_vector)
+    sch.compute_at(weights, j_vector if tile.together == 1 else k_group)
     inputs = sch.cache_read(block, product.scalar, "local", [block])
-    sch.compute_at(inputs, k_in)
+    sch.compute_at(inputs, i_in if tile.by_row else k_in)
     start = sch.decompose_reduction(block, k_step)
     tile_depth = len(outer) + 2
     for part in (block, weights, inputs, start, results):
@@ -86,7 +102,10 @@ def tile_product(
                 continue
             sch.unroll(loop)
     for loop in (i_tile, j_tile, k_step):
-        sch.annotate(loop, "pragma_loop_partition_hint", 1)
+        if loop is j_tile and tile.columns_written_out:
+            sch.unroll(loop)
+        else:
+            sch.annotate(loop, "pragma_loop_partition_hint", 1)
 
 
 def inline_intermediates(sch: s_tir.Schedule) -> None:
@@ -116,17 +135,15 @@ def accumulate_in_registers(sch: s_tir.Schedule) -> None:
                 sch.reverse_compute_at(result, sch.get_loops(block)[len(spatial) - 1])
 
 
-def merge_pointwise(sch: s_tir.Schedule) -> bool:
-    """Compute all blocks of a point-wise function in one loop nest; False if it is none."""
+def merge_pointwise(sch: s_tir.Schedule) -> s_tir.schedule.LoopRV | None:
+    """The one loop in which all blocks of a point-wise function are now; None if it is none."""
     blocks = _blocks(sch)
     if any(_is_reduction(sch, block) or _is_opaque(sch, block) for block in blocks):
-        return False
+        return None
     if len({_extents(sch, block) for block in blocks}) != 1:
-        return False
+        return None
     loops = [sch.fuse(*sch.get_loops(block)) for block in blocks]
-    if len(loops) > 1:
-        sch.merge(*loops)
-    return True
+    return sch.merge(*loops) if len(loops) > 1 else loops[0]
 
 
 def _start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SBlockRV:

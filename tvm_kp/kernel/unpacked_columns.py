@@ -1,6 +1,6 @@
 """Copies of activations in the order in which the tiles of a product read them.
 
-A column becomes pairs of int16, neighbors along the sum; two columns of a tile alternate.
+A column becomes pairs of int16, neighbors along the sum; the columns of a tile alternate.
 """
 
 from __future__ import annotations
@@ -34,34 +34,48 @@ class UnpackedColumns:
             start, target = source + k * (width * step), k * self.tiles.words
             if live == width:
                 return sequence(list(self._whole(start, target)))
-            return sequence(list(self._one_of_two(start, target)))
+            return sequence(list(self._part(start, target, live)))
 
         tails = [tile(whole, rest)] if rest else []
         return sequence(repeat("column", whole, lambda k: tile(k, width)) + tails)
 
     def _whole(self, source: Index, target: Index) -> Iterator[tirx.Stmt]:
-        """Copy a tile, two pairs at a time: of both columns, or of the only one."""
+        """Copy a tile: as many pairs of its columns at a time as a helper copies."""
         operand, width = self.tiles.product.activations, self.tiles.columns
-        verb, step, advance = "adjoin", 2, 4
-        if width == 2 and operand.column == 1:
-            verb, step, advance = "interleave", operand.depth, 2 * operand.depth
-        elif width == 2:
-            step, advance = operand.column, 2
-        pairs = 2 // width  # in one step, of one column
+        pairs = 2 if width == 1 else 1  # of one column
         times = self.tiles.product.depth // (2 * pairs)
         if times:
-            name = f"kp_{verb}{operand.dtype.removeprefix('int')}"
+            bits = operand.dtype.removeprefix("int")
             pointers = address(self.scratch, target), address(self.activations, source)
-            yield call(name, *pointers, step, advance, times)
+            yield call(f"kp_{self._verb}{bits}", *pointers, *self._steps, times)
         for pair in range(times * pairs, self.tiles.pairs):
             yield from self._pair(source, target, pair, width)
 
-    def _one_of_two(self, source: Index, target: Index) -> Iterator[tirx.Stmt]:
-        """Copy the first column of a tile that lacks the second."""
+    @property
+    def _verb(self) -> str:
+        """What a helper does with the activations of a tile."""
+        width, operand = self.tiles.columns, self.tiles.product.activations
+        if width == 2 and operand.column == 1:
+            return "interleave"
+        return "adjoin" if width <= 2 else "adjoin3x"
+
+    @property
+    def _steps(self) -> tuple[int, ...]:
+        """How far apart the activations are that a helper copies, and those that come next."""
+        operand = self.tiles.product.activations
+        if self._verb == "adjoin":
+            return (operand.column, 2) if self.tiles.columns == 2 else (2, 4)
+        between = () if self._verb == "interleave" else (operand.column,)
+        return *between, operand.depth, 2 * operand.depth
+
+    def _part(self, source: Index, target: Index, columns: int) -> Iterator[tirx.Stmt]:
+        """Copy the first ``columns`` of a tile that lacks others."""
         whole = self.tiles.product.depth // 2
-        yield from repeat("k", whole, lambda k: sequence(list(self._pair(source, target, k, 1))))
+        yield from repeat(
+            "k", whole, lambda k: sequence(list(self._pair(source, target, k, columns)))
+        )
         for pair in range(whole, self.tiles.pairs):
-            yield from self._pair(source, target, pair, 1)
+            yield from self._pair(source, target, pair, columns)
 
     def _pair(self, source: Index, target: Index, pair: Index, columns: int) -> Iterator[tirx.Stmt]:
         """Copy a pair of each of ``columns``; the number of the last one, odd or not, is known."""

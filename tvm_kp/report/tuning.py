@@ -9,10 +9,13 @@ from tvm_kp.report.charts import SERIES, Lines
 from tvm_kp.report.page import Section
 from tvm_kp.report.table import Cell, Table
 from tvm_kp.report.tables import COUNTED, NOTHING
+from tvm_kp.tuning_records import INSTRUCTIONS
+
+ESTIMATED = "Cycles are estimated: executed instructions times published costs, no wait states."
 
 
 class Tuned(Protocol):
-    """What a report reads of a kernel that is tuned; costs are instructions of a call."""
+    """What a report reads of a kernel that is tuned; costs are those of a call."""
 
     @property
     def task(self) -> Any: ...
@@ -38,7 +41,7 @@ def task_table(tasks: Sequence[Any]) -> Table:
     return Table("Kernels", ("task", "kernel", "calls", "ways", "what it is"), rows)
 
 
-def tuning_table(rows: Sequence[Tuned]) -> Table:
+def tuning_table(rows: Sequence[Tuned], objective: str = INSTRUCTIONS) -> Table:
     """Default and best of every kernel, and of the whole inference."""
     columns = ("kernel", "calls", "tried", "of", "default", "best", "speed-up", "failed", "way")
     lines: list[tuple[Cell, ...]] = [_line(row) for row in rows]
@@ -48,17 +51,20 @@ def tuning_table(rows: Sequence[Tuned]) -> Table:
         tried, ways = sum(r.tried for r in rows), sum(len(r.task.ways) for r in rows)
         both = (round(before), round(after))
         lines.append(("all, an inference", "", tried, ways, *both, speed_up, "", ""))
-    return Table("Tuning, instructions of a call", columns, tuple(lines), COUNTED)
+    note = COUNTED if objective == INSTRUCTIONS else ESTIMATED
+    return Table(f"Tuning, {objective} of a call", columns, tuple(lines), note)
 
 
 def totals(rows: Sequence[Tuned]) -> tuple[float, float]:
-    """Instructions of the kernels in one inference, by default and tuned."""
+    """What the kernels cost in one inference, by default and tuned."""
     known = [row for row in rows if row.default is not None and row.best is not None]
     before = sum(row.task.calls * (row.default or 0) for row in known)
     return before, sum(row.task.calls * (row.best or 0) for row in known)
 
 
-def tuning_sections(rows: Sequence[Tuned], about: str) -> tuple[Section, ...]:
+def tuning_sections(
+    rows: Sequence[Tuned], about: str, objective: str = INSTRUCTIONS
+) -> tuple[Section, ...]:
     """What ``tune --report`` shows: the table, and how costs fell."""
     costly = sorted(rows, key=lambda row: -row.task.calls * (row.default or 0))
     curves = {
@@ -67,7 +73,7 @@ def tuning_sections(rows: Sequence[Tuned], about: str) -> tuple[Section, ...]:
         if row.default and len(row.curve) > 1
     }
     chart = Lines("Best cost over the default's, by candidates tried", curves)
-    return (Section("Tuning", about, (tuning_table(rows),), (chart,) if curves else ()),)
+    return (Section("Tuning", about, (tuning_table(rows, objective),), (chart,) if curves else ()),)
 
 
 def _line(row: Tuned) -> tuple[Cell, ...]:

@@ -14,6 +14,7 @@ from tvm_kp.tuning.boards import TrackedBoards
 from tvm_kp.tuning.search import SEARCHES
 from tvm_kp.tuning.session import Session, Settings, Told
 from tvm_kp.tuning.tasks import Task, tasks_of
+from tvm_kp.tuning_records import Record
 
 __all__ = ["SEARCHES", "Session", "Settings", "Task", "tasks", "tune", "tune_tasks"]
 
@@ -66,23 +67,37 @@ def tune_tasks(
 ) -> Session:
     """Measure ways to schedule kernels on ``target``, and append records to a file.
 
-    Records that are there already, and those of ``start_from``, are not measured again. ``tuner``
-    is one of ``SEARCHES``; ``told`` is called after every batch. With ``tracker``, "host:port" of
-    TVM's RPC tracker, all of its boards with ``key`` are used. Raises ``InputError``,
-    ``TargetError``, ``OutputError``, ``RunError`` or ``MissingToolError``.
+    Records that are there already, and those of ``start_from``, which are copied there, are not
+    measured again. ``tuner`` is one of ``SEARCHES``; ``told`` is called after every batch. With
+    ``tracker``, "host:port" of TVM's RPC tracker, all of its boards with ``key`` are used. Raises
+    ``InputError``, ``TargetError``, ``OutputError``, ``RunError`` or ``MissingToolError``.
     """
     target, path = _emulated(target), Path(records)
     if tuner not in SEARCHES:
         raise InputError(f"tuner is {tuner!r}; there are {', '.join(SEARCHES)}")
     board.find_compiler(target)
-    known = [] if start_from is None else [*tuning_records.read(Path(start_from)).records]
-    if path.exists():
-        tuning_records.repair(path)
-        known += tuning_records.read(path).records
-    boards = None if tracker is None else TrackedBoards(target, tracker, key)
-    session = Session(chosen, target, path, SEARCHES[tuner], settings or Settings(), told, boards)
+    known = _known(path, None if start_from is None else Path(start_from))
+    settings = settings or Settings()
+    cycles = settings.objective == tuning_records.CYCLES
+    if cycles:
+        board.check_cycles(target)
+    boards = None if tracker is None else TrackedBoards(target, tracker, key, cycles)
+    session = Session(chosen, target, path, SEARCHES[tuner], settings, told, boards)
     session.run(known)
     return session
+
+
+def _known(path: Path, start_from: Path | None) -> list[Record]:
+    """The records in ``path``, with those of ``start_from`` that it lacked."""
+    others = () if start_from is None else tuning_records.read(start_from).records
+    if path.exists():
+        tuning_records.repair(path)
+    known = list(tuning_records.read(path).records) if path.exists() else []
+    there = {(record.core, record.objective, record.tvm, record.way) for record in known}
+    new = [r for r in others if (r.core, r.objective, r.tvm, r.way) not in there]
+    if new:
+        tuning_records.append(path, new)
+    return known + new
 
 
 def _emulated(target: str | Target) -> Target:

@@ -34,10 +34,10 @@ class Boards(Protocol):
 
 
 class EmulatedBoards:
-    """``count`` emulators on this computer."""
+    """``count`` emulators on this computer, which estimate ``cycles`` if asked for."""
 
-    def __init__(self, target: Target, count: int) -> None:
-        self._target, self._count = target, count
+    def __init__(self, target: Target, count: int, cycles: bool = False) -> None:
+        self._target, self._count, self._cycles = target, count, cycles
         self.build: Build = build
 
     def run(
@@ -45,20 +45,21 @@ class EmulatedBoards:
     ) -> list[TrialResult]:
         def part(some: Sequence[Candidate]) -> list[TrialResult]:
             trials = [candidate.trial(samples) for candidate in some]
-            return measure.run(trials, self._target, limit)
+            return measure.run(trials, self._target, limit, self._cycles)
 
         return _in_parts(candidates, self._count, self._count, part)
 
 
 class TrackedBoards:
-    """All boards of ``key`` at the tracker ``address``, "host:port".
+    """All boards of ``key`` at the tracker ``address``, "host:port"; ``cycles`` as above.
 
     Raises ``RunError`` if there is no such tracker, or none of its boards has the key.
     """
 
-    def __init__(self, target: Target, address: str, key: str) -> None:
+    def __init__(self, target: Target, address: str, key: str, cycles: bool = False) -> None:
         host, _, port = address.rpartition(":")
         self._target, self._host, self._port, self._key = target, host, int(port), key
+        self._cycles = cycles
         self.build: Build = write
         self.count()
 
@@ -79,7 +80,7 @@ class TrackedBoards:
     ) -> list[TrialResult]:
         def part(some: Sequence[Candidate]) -> list[TrialResult]:
             sources = [remote.Source(c.symbol, c.source, c.memories(samples)) for c in some]
-            return self._asked(remote.request(sources, self._target, limit))
+            return self._asked(remote.request(sources, self._target, limit, self._cycles))
 
         boards = self.count()
         # In smaller parts than there are boards, so that a slow one does not keep all waiting.

@@ -28,6 +28,7 @@ from tvm_kp.tuning.tasks import Task
 
 _ANNOTATION = "kp.way"
 _POPULATION, _WARM_UP, _SEED = 128, 16, 1
+_EXPLORED = 8  # of so many candidates, one is random
 _FAILED_S = 1e10  # what the model is told of a way that failed
 
 
@@ -37,15 +38,15 @@ class Evolution:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._left = dict.fromkeys(range(len(task.ways)))
-        self._told: dict[int, Cost] = {}
         self._unlearned: dict[int, Cost] = {}
+        self._waiting: dict[int, ms.MeasureCandidate] = {}
 
     def propose(self, count: int) -> list[int]:
         if len(self._left) <= count:
             return list(self._left)
         self._learn()
-        found = self._candidates(count)
-        # Evolution may come upon nothing new where little is left.
+        # Some at random: a model that learns from what it likes alone never learns of the others.
+        found = self._candidates(count - count // _EXPLORED)
         rest = [place for place in self._left if place not in found]
         missing = min(count - len(found), len(rest))
         return found + random.Random(len(rest)).sample(rest, missing)
@@ -119,14 +120,19 @@ class Evolution:
             self._model.update(context, candidates, results)
 
     def _candidates(self, count: int) -> list[int]:
-        """The first new ways of a generation."""
+        """Of all generations the ways that the model likes best and that are new."""
         candidates = self._context.generate_measure_candidates() or []
         if candidates:
-            # It counts them as tried; the rest is found again if it is good.
             results = [ms.runner.RunnerResult([_FAILED_S], None)] * len(candidates)
             self._context.search_strategy.notify_runner_results(candidates, results)
-        places = dict.fromkeys(_place(candidate.sch) for candidate in candidates)
-        return [place for place in places if place in self._left][:count]
+        # It counts them as tried and finds none again: those that are not wait for their turn.
+        self._waiting.update((_place(candidate.sch), candidate) for candidate in candidates)
+        waiting = {place: one for place, one in self._waiting.items() if place in self._left}
+        if not waiting:
+            return []
+        scores = self._model.predict(self._context, list(waiting.values()))
+        best = np.argsort(-scores, kind="stable")[:count]
+        return [list(waiting)[index] for index in best]
 
 
 @derived_object

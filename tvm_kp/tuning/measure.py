@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
-from tvm_kp.board import Trial, TrialResult, run_trials
+from tvm_kp.board import Trial, TrialResult, TrialRun, run_trials
 from tvm_kp.errors import BuildError, FitError
 from tvm_kp.target import Target
 from tvm_kp.tuning.candidates import Candidate, Failure
 from tvm_kp.tuning.samples import Sample
 
-Cost = float | Failure  # instructions of a call
+Cost = float | Failure  # instructions or cycles of a call
 
 
-def run(trials: Sequence[Trial], target: Target, limit: int) -> list[TrialResult]:
+def run(
+    trials: Sequence[Trial], target: Target, limit: int, cycles: bool = False
+) -> list[TrialResult]:
     """``run_trials``; those that cannot be linked, or do not fit the board, fail alone."""
     try:
-        return run_trials(trials, target, limit=limit)
+        return run_trials(trials, target, limit=limit, cycles=cycles)
     except (BuildError, FitError) as error:
         if len(trials) == 1:
             return [TrialResult((), "build", str(error))]
-        return [result for trial in trials for result in run([trial], target, limit)]
+        return [result for trial in trials for result in run([trial], target, limit, cycles)]
 
 
 def cost(candidate: Candidate, samples: Sequence[Sample], result: TrialResult) -> Cost:
@@ -33,13 +36,24 @@ def cost(candidate: Candidate, samples: Sequence[Sample], result: TrialResult) -
             return Failure("stray", "it wrote to memory that is not its own")
         if not sample.agrees(candidate.results(ran.memory, sample)):
             return Failure("wrong", "its results are not those of TVM's own schedule")
-    return float(median(ran.instructions for ran in result.runs))
+    return float(median(map(_spent, result.runs)))
 
 
-def right(candidate: Candidate, samples: Sequence[Sample], result: TrialResult) -> list[Sample]:
-    """The samples on which a candidate gives the results that they expect."""
-    return [
-        sample
+def usable(
+    candidate: Candidate, samples: Sequence[Sample], result: TrialResult
+) -> tuple[list[Sample], TrialResult]:
+    """The samples on which a kernel that is known to be right is, and its runs on these; all if
+    there is none. Not every kernel is made for the extremes of its operands' types."""
+    pairs = [
+        (sample, ran)
         for sample, ran in zip(samples, result.runs, strict=False)
         if sample.agrees(candidate.results(ran.memory, sample))
     ]
+    if result.failure or not pairs:
+        return list(samples), result
+    kept, runs = zip(*pairs, strict=True)
+    return list(kept), replace(result, runs=runs)
+
+
+def _spent(ran: TrialRun) -> float:
+    return ran.instructions if ran.cycles is None else ran.cycles

@@ -34,11 +34,14 @@ class Source:
     memories: tuple[np.ndarray, ...]
 
 
-def request(sources: Sequence[Source], target: Target, limit: int) -> bytearray:
+def request(
+    sources: Sequence[Source], target: Target, limit: int, cycles: bool = False
+) -> bytearray:
     """What ``serve`` takes."""
     head = {
         "target": target.name,
         "limit": limit,
+        "cycles": cycles,
         "trials": [{"symbol": s.symbol, "text": s.text} for s in sources],
     }
     arrays = {
@@ -56,7 +59,7 @@ def serve(target: Target, content: bytes) -> bytearray:
         sources = [
             Source(t["symbol"], t["text"], _series(arrays, k)) for k, t in enumerate(head["trials"])
         ]
-        return _answer(_run(sources, target, head["limit"]))
+        return _answer(_run(sources, target, head["limit"], head["cycles"]))
     except TvmKpError as error:
         return _packed({"error": str(error)}, {})
 
@@ -68,7 +71,7 @@ def results(content: bytes) -> list[TrialResult]:
         raise RunError(head["error"])
     return [
         TrialResult(
-            tuple(map(TrialRun, result["instructions"], _series(arrays, k))),
+            tuple(map(TrialRun, result["instructions"], _series(arrays, k), result["cycles"])),
             result["failure"],
             result["message"],
         )
@@ -76,7 +79,7 @@ def results(content: bytes) -> list[TrialResult]:
     ]
 
 
-def _run(sources: Sequence[Source], target: Target, limit: int) -> list[TrialResult]:
+def _run(sources: Sequence[Source], target: Target, limit: int, cycles: bool) -> list[TrialResult]:
     failed: dict[int, TrialResult] = {}
     trials: dict[int, Trial] = {}
     with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
@@ -86,7 +89,7 @@ def _run(sources: Sequence[Source], target: Target, limit: int) -> list[TrialRes
                 trials[k] = Trial(source.symbol, compiled, source.memories)
             except BuildError as error:
                 failed[k] = TrialResult((), "build", str(error))
-        found = measure.run(list(trials.values()), target, limit)
+        found = measure.run(list(trials.values()), target, limit, cycles)
     ran = dict(zip(trials, found, strict=True))
     return [failed[k] if k in failed else ran[k] for k in range(len(sources))]
 
@@ -95,6 +98,7 @@ def _answer(results: Sequence[TrialResult]) -> bytearray:
     head = [
         {
             "instructions": [run.instructions for run in result.runs],
+            "cycles": [run.cycles for run in result.runs],
             "failure": result.failure,
             "message": result.message,
         }

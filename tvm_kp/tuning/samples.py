@@ -102,6 +102,8 @@ def _extreme(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtyp
 
 
 def _limits(dtype: np.dtype) -> tuple[int, int]:
+    if dtype.kind == "b":
+        return 0, 1
     info = np.iinfo(dtype)
     return int(info.min), int(info.max)
 

@@ -69,12 +69,14 @@ class Progress:
 @dataclass(frozen=True)
 class Settings:
     """``trials`` are those of all tasks together; a task ends after ``early_stopping`` of them
-    that found nothing better. ``timeout_s`` is for building one candidate."""
+    that found nothing better. ``timeout_s`` is for building one candidate, ``objective`` one of
+    ``tuning_records.OBJECTIVES``."""
 
     trials: int = 1000
     early_stopping: int | None = None
     parallel: int = 2
     timeout_s: float = 60.0
+    objective: str = tuning_records.INSTRUCTIONS
 
 
 Told = Callable[["Session"], None]
@@ -99,7 +101,9 @@ class Session:
         build: Build | None = None,
     ) -> None:
         self._target, self._path, self._search, self._told = target, path, search, told
-        self._boards = boards or EmulatedBoards(target, settings.parallel)
+        self._boards = boards or EmulatedBoards(
+            target, settings.parallel, settings.objective == tuning_records.CYCLES
+        )
         build = build or self._boards.build
         self._workers = Workers(build, settings.parallel, settings.timeout_s)
         self._samples: dict[str, list[Sample]] = {}
@@ -115,8 +119,7 @@ class Session:
         """
         started = time.perf_counter()
         with self._workers:
-            for progress in self.progress:
-                self._begin(progress, self._known(progress.task, measured))
+            self._begin(measured)
             while (next_ := self._next()) is not None:
                 self._round(next_)
                 self.seconds = time.perf_counter() - started
@@ -128,28 +131,37 @@ class Session:
         known: dict[int, Cost] = {}
         for record in measured:
             mine = (record.core, record.tvm, record.objective, record.key)
-            objective = tuning_records.INSTRUCTIONS
-            if mine == (self._target.core, tvm.__version__, objective, task.key):
+            if mine == (self._target.core, tvm.__version__, self.settings.objective, task.key):
                 place = places.get(_text(way_of(record)))
                 if place is not None:
                     failure = Failure(record.failure, record.message)
                     known[place] = failure if record.cost is None else record.cost
         return known
 
-    def _begin(self, progress: Progress, known: Mapping[int, Cost]) -> None:
-        """Measure the default, with which all others compete; take what is known of them."""
-        task = progress.task
-        samples = samples_of(task)
+    def _begin(self, measured: Sequence[Record]) -> None:
+        """Build the defaults, with which all others compete, and begin each task with its own."""
+        tasks = [progress.task for progress in self.progress]
         with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
-            (built,) = self._workers.build(self._jobs(task, [task.default], folder))
-            if isinstance(built, Candidate):
-                (result,) = self._boards.run([built], samples, _FOREVER)
-                # Not every kernel is made for the extremes of its operands' types.
-                samples = measure.right(built, samples, result) or samples
-                (result,) = self._boards.run([built], samples, _FOREVER)
-                cost = measure.cost(built, samples, result)
-            else:
-                cost = built
+            jobs = [
+                self._job(task, task.default, f"kp_default{k}", folder)
+                for k, task in enumerate(tasks)
+            ]
+            for progress, built in zip(self.progress, self._workers.build(jobs), strict=True):
+                self._start(progress, built, self._known(progress.task, measured))
+                self._told(self)
+
+    def _start(
+        self, progress: Progress, built: Candidate | Failure, known: Mapping[int, Cost]
+    ) -> None:
+        """Measure the default of a task, and take what is known of its other ways."""
+        task, samples = progress.task, samples_of(progress.task)
+        cost: Cost
+        if isinstance(built, Failure):
+            cost = built
+        else:
+            (result,) = self._boards.run([built], samples, _FOREVER)
+            samples, result = measure.usable(built, samples, result)
+            cost = measure.cost(built, samples, result)
         self._samples[task.key] = samples
         if 0 not in known:
             self._note(progress, [task.default], [cost])
@@ -176,7 +188,8 @@ class Session:
             return
         ways = [task.ways[place] for place in places]
         with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
-            costs = self._costs(progress, self._workers.build(self._jobs(task, ways, folder)))
+            jobs = [self._job(task, way, f"kp_trial{k}", folder) for k, way in enumerate(ways)]
+            costs = self._costs(progress, self._workers.build(jobs))
         self._note(progress, ways, costs)
         search.tell(dict(zip(places, costs, strict=True)))
 
@@ -195,35 +208,30 @@ class Session:
         """Records first: whatever happens then, they are not lost."""
         pairs = list(zip(ways, costs, strict=True))
         tuning_records.append(
-            self._path, [_record(progress.task, self._target, way, cost) for way, cost in pairs]
+            self._path, [self._record(progress.task, way, cost) for way, cost in pairs]
         )
         for way, cost in pairs:
             progress.note(way, cost)
         self.trials += len(pairs)
 
-    def _jobs(self, task: Task, ways: Sequence[Way], folder: str) -> list[Job]:
-        function = as_json(task.function)
-        return [
-            Job(function, task.aliased, way, self._target, f"kp_trial{index}", Path(folder))
-            for index, way in enumerate(ways)
-        ]
+    def _job(self, task: Task, way: Way, symbol: str, folder: str) -> Job:
+        return Job(as_json(task.function), task.aliased, way, self._target, symbol, Path(folder))
 
-
-def _record(task: Task, target: Target, way: Way, cost: Cost) -> Record:
-    failure = cost if isinstance(cost, Failure) else Failure("", "")
-    return Record(
-        core=target.core,
-        key=task.key,
-        label=task.label,
-        rule=way.rule,
-        version=way.version,
-        choices=way.choices,
-        objective=tuning_records.INSTRUCTIONS,
-        cost=None if isinstance(cost, Failure) else cost,
-        tvm=tvm.__version__,
-        failure=failure.kind,
-        message=failure.message,
-    )
+    def _record(self, task: Task, way: Way, cost: Cost) -> Record:
+        failure = cost if isinstance(cost, Failure) else Failure("", "")
+        return Record(
+            core=self._target.core,
+            key=task.key,
+            label=task.label,
+            rule=way.rule,
+            version=way.version,
+            choices=way.choices,
+            objective=self.settings.objective,
+            cost=None if isinstance(cost, Failure) else cost,
+            tvm=tvm.__version__,
+            failure=failure.kind,
+            message=failure.message,
+        )
 
 
 def _text(way: Way) -> str:

@@ -4,18 +4,10 @@
 #include <stdint.h>
 
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC would move a load-multiple before the last use of its registers and save those elsewhere.
-#pragma GCC optimize("no-schedule-insns")
+// GCC would move a load-multiple before the last use of its registers and save those elsewhere, and
+// on MVE gather the results of sums in vectors, from the last store back to the first product.
+#pragma GCC optimize("no-schedule-insns", "no-tree-slp-vectorize")
 #endif
-
-// 2 floats between memory and registers by one instruction; source is in memory.
-static inline __attribute__((always_inline)) void kp_load2(float *target, const float *source) {
-  register float s16 __asm__("s16");
-  register float s17 __asm__("s17");
-  __asm__("vldmia %2, {s16-s17}" : "=t"(s16), "=t"(s17) : "r"(source), "m"(*(const float (*)[2])source));
-  target[0] = s16;
-  target[1] = s17;
-}
 
 // 3 floats between memory and registers by one instruction; source is in memory.
 static inline __attribute__((always_inline)) void kp_load3(float *target, const float *source) {
@@ -26,6 +18,19 @@ static inline __attribute__((always_inline)) void kp_load3(float *target, const 
   target[0] = s16;
   target[1] = s17;
   target[2] = s18;
+}
+
+// 4 floats between memory and registers by one instruction; source is in memory.
+static inline __attribute__((always_inline)) void kp_load4(float *target, const float *source) {
+  register float s16 __asm__("s16");
+  register float s17 __asm__("s17");
+  register float s18 __asm__("s18");
+  register float s19 __asm__("s19");
+  __asm__("vldmia %4, {s16-s19}" : "=t"(s16), "=t"(s17), "=t"(s18), "=t"(s19) : "r"(source), "m"(*(const float (*)[4])source));
+  target[0] = s16;
+  target[1] = s17;
+  target[2] = s18;
+  target[3] = s19;
 }
 
 // 6 floats between memory and registers by one instruction; source is in memory.
@@ -45,6 +50,27 @@ static inline __attribute__((always_inline)) void kp_load6(float *target, const 
   target[5] = s21;
 }
 
+// 8 floats between memory and registers by one instruction; source is in memory.
+static inline __attribute__((always_inline)) void kp_load8(float *target, const float *source) {
+  register float s16 __asm__("s16");
+  register float s17 __asm__("s17");
+  register float s18 __asm__("s18");
+  register float s19 __asm__("s19");
+  register float s20 __asm__("s20");
+  register float s21 __asm__("s21");
+  register float s22 __asm__("s22");
+  register float s23 __asm__("s23");
+  __asm__("vldmia %8, {s16-s23}" : "=t"(s16), "=t"(s17), "=t"(s18), "=t"(s19), "=t"(s20), "=t"(s21), "=t"(s22), "=t"(s23) : "r"(source), "m"(*(const float (*)[8])source));
+  target[0] = s16;
+  target[1] = s17;
+  target[2] = s18;
+  target[3] = s19;
+  target[4] = s20;
+  target[5] = s21;
+  target[6] = s22;
+  target[7] = s23;
+}
+
 // tanh(x), at most 5e-7 off, by a rational function; NaN stays NaN.
 static inline float kp_tanhf(float x) {
   if (__builtin_fabsf(x) > 7.9f) {
@@ -61,196 +87,158 @@ static inline float kp_sigmoidf(float x) {
   return 0.5f + 0.5f * kp_tanhf(0.5f * x);
 }
 
-// 2 floats between memory and registers by one instruction; target is in memory.
-static inline __attribute__((always_inline)) void kp_store2(float *target, const float *source) {
-  register float s16 __asm__("s16") = source[0];
-  register float s17 __asm__("s17") = source[1];
-  __asm__("vstmia %1, {s16-s17}" : "=m"(*(float (*)[2])target) : "r"(target), "t"(s16), "t"(s17));
-}
-
-// 6 floats between memory and registers by one instruction; target is in memory.
-static inline __attribute__((always_inline)) void kp_store6(float *target, const float *source) {
-  register float s16 __asm__("s16") = source[0];
-  register float s17 __asm__("s17") = source[1];
-  register float s18 __asm__("s18") = source[2];
-  register float s19 __asm__("s19") = source[3];
-  register float s20 __asm__("s20") = source[4];
-  register float s21 __asm__("s21") = source[5];
-  __asm__("vstmia %1, {s16-s21}" : "=m"(*(float (*)[6])target) : "r"(target), "t"(s16), "t"(s17), "t"(s18), "t"(s19), "t"(s20), "t"(s21));
-}
-
-// 7 floats between memory and registers by one instruction; target is in memory.
-static inline __attribute__((always_inline)) void kp_store7(float *target, const float *source) {
-  register float s16 __asm__("s16") = source[0];
-  register float s17 __asm__("s17") = source[1];
-  register float s18 __asm__("s18") = source[2];
-  register float s19 __asm__("s19") = source[3];
-  register float s20 __asm__("s20") = source[4];
-  register float s21 __asm__("s21") = source[5];
-  register float s22 __asm__("s22") = source[6];
-  __asm__("vstmia %1, {s16-s22}" : "=m"(*(float (*)[7])target) : "r"(target), "t"(s16), "t"(s17), "t"(s18), "t"(s19), "t"(s20), "t"(s21), "t"(s22));
-}
-
-// 8 floats between memory and registers by one instruction; target is in memory.
-static inline __attribute__((always_inline)) void kp_store8(float *target, const float *source) {
-  register float s16 __asm__("s16") = source[0];
-  register float s17 __asm__("s17") = source[1];
-  register float s18 __asm__("s18") = source[2];
-  register float s19 __asm__("s19") = source[3];
-  register float s20 __asm__("s20") = source[4];
-  register float s21 __asm__("s21") = source[5];
-  register float s22 __asm__("s22") = source[6];
-  register float s23 __asm__("s23") = source[7];
-  __asm__("vstmia %1, {s16-s23}" : "=m"(*(float (*)[8])target) : "r"(target), "t"(s16), "t"(s17), "t"(s18), "t"(s19), "t"(s20), "t"(s21), "t"(s22), "t"(s23));
-}
-
 void tvmgen_default_matmul1(const float *restrict weights0, const float *restrict in1, float *restrict out0);
 
 void tvmgen_default_matmul1(const float *restrict weights0, const float *restrict in1, float *restrict out0) {
-  float out0_local[15];
-  out0_local[0] = 0.0f;
-  out0_local[1] = 0.0f;
-  out0_local[2] = 0.0f;
-  out0_local[3] = 0.0f;
-  out0_local[4] = 0.0f;
-  out0_local[5] = 0.0f;
-  out0_local[6] = 0.0f;
-  out0_local[7] = 0.0f;
-  out0_local[8] = 0.0f;
-  out0_local[9] = 0.0f;
-  out0_local[10] = 0.0f;
-  out0_local[11] = 0.0f;
-  out0_local[12] = 0.0f;
-  out0_local[13] = 0.0f;
-  out0_local[14] = 0.0f;
-  float weights0_local[5];
-  weights0_local[0] = weights0[0];
-  weights0_local[1] = weights0[3];
-  weights0_local[2] = weights0[6];
-  weights0_local[3] = weights0[9];
-  weights0_local[4] = weights0[12];
-  float in1_local[3];
-  kp_load3(&in1_local[0], &in1[0]);
-  out0_local[0] = out0_local[0] + weights0_local[0] * in1_local[0];
-  out0_local[1] = out0_local[1] + weights0_local[0] * in1_local[1];
-  out0_local[2] = out0_local[2] + weights0_local[0] * in1_local[2];
-  out0_local[3] = out0_local[3] + weights0_local[1] * in1_local[0];
-  out0_local[4] = out0_local[4] + weights0_local[1] * in1_local[1];
-  out0_local[5] = out0_local[5] + weights0_local[1] * in1_local[2];
-  out0_local[6] = out0_local[6] + weights0_local[2] * in1_local[0];
-  out0_local[7] = out0_local[7] + weights0_local[2] * in1_local[1];
-  out0_local[8] = out0_local[8] + weights0_local[2] * in1_local[2];
-  out0_local[9] = out0_local[9] + weights0_local[3] * in1_local[0];
-  out0_local[10] = out0_local[10] + weights0_local[3] * in1_local[1];
-  out0_local[11] = out0_local[11] + weights0_local[3] * in1_local[2];
-  out0_local[12] = out0_local[12] + weights0_local[4] * in1_local[0];
-  out0_local[13] = out0_local[13] + weights0_local[4] * in1_local[1];
-  out0_local[14] = out0_local[14] + weights0_local[4] * in1_local[2];
-  float weights0_local_1[5];
-  weights0_local_1[0] = weights0[1];
-  weights0_local_1[1] = weights0[4];
-  weights0_local_1[2] = weights0[7];
-  weights0_local_1[3] = weights0[10];
-  weights0_local_1[4] = weights0[13];
-  float in1_local_1[3];
-  kp_load3(&in1_local_1[0], &in1[3]);
-  out0_local[0] = out0_local[0] + weights0_local_1[0] * in1_local_1[0];
-  out0_local[1] = out0_local[1] + weights0_local_1[0] * in1_local_1[1];
-  out0_local[2] = out0_local[2] + weights0_local_1[0] * in1_local_1[2];
-  out0_local[3] = out0_local[3] + weights0_local_1[1] * in1_local_1[0];
-  out0_local[4] = out0_local[4] + weights0_local_1[1] * in1_local_1[1];
-  out0_local[5] = out0_local[5] + weights0_local_1[1] * in1_local_1[2];
-  out0_local[6] = out0_local[6] + weights0_local_1[2] * in1_local_1[0];
-  out0_local[7] = out0_local[7] + weights0_local_1[2] * in1_local_1[1];
-  out0_local[8] = out0_local[8] + weights0_local_1[2] * in1_local_1[2];
-  out0_local[9] = out0_local[9] + weights0_local_1[3] * in1_local_1[0];
-  out0_local[10] = out0_local[10] + weights0_local_1[3] * in1_local_1[1];
-  out0_local[11] = out0_local[11] + weights0_local_1[3] * in1_local_1[2];
-  out0_local[12] = out0_local[12] + weights0_local_1[4] * in1_local_1[0];
-  out0_local[13] = out0_local[13] + weights0_local_1[4] * in1_local_1[1];
-  out0_local[14] = out0_local[14] + weights0_local_1[4] * in1_local_1[2];
-  float weights0_local_2[5];
-  weights0_local_2[0] = weights0[2];
-  weights0_local_2[1] = weights0[5];
-  weights0_local_2[2] = weights0[8];
-  weights0_local_2[3] = weights0[11];
-  weights0_local_2[4] = weights0[14];
-  float in1_local_2[3];
-  kp_load3(&in1_local_2[0], &in1[6]);
-  out0_local[0] = out0_local[0] + weights0_local_2[0] * in1_local_2[0];
-  out0_local[1] = out0_local[1] + weights0_local_2[0] * in1_local_2[1];
-  out0_local[2] = out0_local[2] + weights0_local_2[0] * in1_local_2[2];
-  out0_local[3] = out0_local[3] + weights0_local_2[1] * in1_local_2[0];
-  out0_local[4] = out0_local[4] + weights0_local_2[1] * in1_local_2[1];
-  out0_local[5] = out0_local[5] + weights0_local_2[1] * in1_local_2[2];
-  out0_local[6] = out0_local[6] + weights0_local_2[2] * in1_local_2[0];
-  out0_local[7] = out0_local[7] + weights0_local_2[2] * in1_local_2[1];
-  out0_local[8] = out0_local[8] + weights0_local_2[2] * in1_local_2[2];
-  out0_local[9] = out0_local[9] + weights0_local_2[3] * in1_local_2[0];
-  out0_local[10] = out0_local[10] + weights0_local_2[3] * in1_local_2[1];
-  out0_local[11] = out0_local[11] + weights0_local_2[3] * in1_local_2[2];
-  out0_local[12] = out0_local[12] + weights0_local_2[4] * in1_local_2[0];
-  out0_local[13] = out0_local[13] + weights0_local_2[4] * in1_local_2[1];
-  out0_local[14] = out0_local[14] + weights0_local_2[4] * in1_local_2[2];
-  kp_store8(&out0[0], &out0_local[0]);
-  kp_store7(&out0[8], &out0_local[8]);
-  float out0_local_1[15];
-  out0_local_1[0] = 0.0f;
-  out0_local_1[1] = 0.0f;
-  out0_local_1[2] = 0.0f;
-  out0_local_1[3] = 0.0f;
-  out0_local_1[4] = 0.0f;
-  out0_local_1[5] = 0.0f;
-  out0_local_1[6] = 0.0f;
-  out0_local_1[7] = 0.0f;
-  out0_local_1[8] = 0.0f;
-  float weights0_local_3[5];
-  weights0_local_3[0] = weights0[15];
-  weights0_local_3[1] = weights0[18];
-  weights0_local_3[2] = weights0[21];
-  float in1_local_3[3];
-  kp_load3(&in1_local_3[0], &in1[0]);
-  out0_local_1[0] = out0_local_1[0] + weights0_local_3[0] * in1_local_3[0];
-  out0_local_1[1] = out0_local_1[1] + weights0_local_3[0] * in1_local_3[1];
-  out0_local_1[2] = out0_local_1[2] + weights0_local_3[0] * in1_local_3[2];
-  out0_local_1[3] = out0_local_1[3] + weights0_local_3[1] * in1_local_3[0];
-  out0_local_1[4] = out0_local_1[4] + weights0_local_3[1] * in1_local_3[1];
-  out0_local_1[5] = out0_local_1[5] + weights0_local_3[1] * in1_local_3[2];
-  out0_local_1[6] = out0_local_1[6] + weights0_local_3[2] * in1_local_3[0];
-  out0_local_1[7] = out0_local_1[7] + weights0_local_3[2] * in1_local_3[1];
-  out0_local_1[8] = out0_local_1[8] + weights0_local_3[2] * in1_local_3[2];
-  float weights0_local_4[5];
-  weights0_local_4[0] = weights0[16];
-  weights0_local_4[1] = weights0[19];
-  weights0_local_4[2] = weights0[22];
-  float in1_local_4[3];
-  kp_load3(&in1_local_4[0], &in1[3]);
-  out0_local_1[0] = out0_local_1[0] + weights0_local_4[0] * in1_local_4[0];
-  out0_local_1[1] = out0_local_1[1] + weights0_local_4[0] * in1_local_4[1];
-  out0_local_1[2] = out0_local_1[2] + weights0_local_4[0] * in1_local_4[2];
-  out0_local_1[3] = out0_local_1[3] + weights0_local_4[1] * in1_local_4[0];
-  out0_local_1[4] = out0_local_1[4] + weights0_local_4[1] * in1_local_4[1];
-  out0_local_1[5] = out0_local_1[5] + weights0_local_4[1] * in1_local_4[2];
-  out0_local_1[6] = out0_local_1[6] + weights0_local_4[2] * in1_local_4[0];
-  out0_local_1[7] = out0_local_1[7] + weights0_local_4[2] * in1_local_4[1];
-  out0_local_1[8] = out0_local_1[8] + weights0_local_4[2] * in1_local_4[2];
-  float weights0_local_5[5];
-  weights0_local_5[0] = weights0[17];
-  weights0_local_5[1] = weights0[20];
-  weights0_local_5[2] = weights0[23];
-  float in1_local_5[3];
-  kp_load3(&in1_local_5[0], &in1[6]);
-  out0_local_1[0] = out0_local_1[0] + weights0_local_5[0] * in1_local_5[0];
-  out0_local_1[1] = out0_local_1[1] + weights0_local_5[0] * in1_local_5[1];
-  out0_local_1[2] = out0_local_1[2] + weights0_local_5[0] * in1_local_5[2];
-  out0_local_1[3] = out0_local_1[3] + weights0_local_5[1] * in1_local_5[0];
-  out0_local_1[4] = out0_local_1[4] + weights0_local_5[1] * in1_local_5[1];
-  out0_local_1[5] = out0_local_1[5] + weights0_local_5[1] * in1_local_5[2];
-  out0_local_1[6] = out0_local_1[6] + weights0_local_5[2] * in1_local_5[0];
-  out0_local_1[7] = out0_local_1[7] + weights0_local_5[2] * in1_local_5[1];
-  out0_local_1[8] = out0_local_1[8] + weights0_local_5[2] * in1_local_5[2];
-  kp_store8(&out0[15], &out0_local_1[0]);
-  out0[23] = out0_local_1[8];
+  float out0_local[24];
+  float in1_local[6];
+  kp_load6(&in1_local[0], &in1[0]);
+  float weights0_local;
+  weights0_local = weights0[0];
+  out0_local[0] = weights0_local * in1_local[0];
+  out0_local[1] = weights0_local * in1_local[1];
+  out0_local[2] = weights0_local * in1_local[2];
+  float weights0_local_1;
+  weights0_local_1 = weights0[3];
+  out0_local[3] = weights0_local_1 * in1_local[0];
+  out0_local[4] = weights0_local_1 * in1_local[1];
+  out0_local[5] = weights0_local_1 * in1_local[2];
+  float weights0_local_2;
+  weights0_local_2 = weights0[6];
+  out0_local[6] = weights0_local_2 * in1_local[0];
+  out0_local[7] = weights0_local_2 * in1_local[1];
+  out0_local[8] = weights0_local_2 * in1_local[2];
+  float weights0_local_3;
+  weights0_local_3 = weights0[9];
+  out0_local[9] = weights0_local_3 * in1_local[0];
+  out0_local[10] = weights0_local_3 * in1_local[1];
+  out0_local[11] = weights0_local_3 * in1_local[2];
+  float weights0_local_4;
+  weights0_local_4 = weights0[12];
+  out0_local[12] = weights0_local_4 * in1_local[0];
+  out0_local[13] = weights0_local_4 * in1_local[1];
+  out0_local[14] = weights0_local_4 * in1_local[2];
+  float weights0_local_5;
+  weights0_local_5 = weights0[15];
+  out0_local[15] = weights0_local_5 * in1_local[0];
+  out0_local[16] = weights0_local_5 * in1_local[1];
+  out0_local[17] = weights0_local_5 * in1_local[2];
+  float weights0_local_6;
+  weights0_local_6 = weights0[18];
+  out0_local[18] = weights0_local_6 * in1_local[0];
+  out0_local[19] = weights0_local_6 * in1_local[1];
+  out0_local[20] = weights0_local_6 * in1_local[2];
+  float weights0_local_7;
+  weights0_local_7 = weights0[21];
+  out0_local[21] = weights0_local_7 * in1_local[0];
+  out0_local[22] = weights0_local_7 * in1_local[1];
+  out0_local[23] = weights0_local_7 * in1_local[2];
+  float weights0_local_8;
+  weights0_local_8 = weights0[1];
+  out0_local[0] = out0_local[0] + weights0_local_8 * in1_local[3];
+  out0_local[1] = out0_local[1] + weights0_local_8 * in1_local[4];
+  out0_local[2] = out0_local[2] + weights0_local_8 * in1_local[5];
+  float weights0_local_9;
+  weights0_local_9 = weights0[4];
+  out0_local[3] = out0_local[3] + weights0_local_9 * in1_local[3];
+  out0_local[4] = out0_local[4] + weights0_local_9 * in1_local[4];
+  out0_local[5] = out0_local[5] + weights0_local_9 * in1_local[5];
+  float weights0_local_10;
+  weights0_local_10 = weights0[7];
+  out0_local[6] = out0_local[6] + weights0_local_10 * in1_local[3];
+  out0_local[7] = out0_local[7] + weights0_local_10 * in1_local[4];
+  out0_local[8] = out0_local[8] + weights0_local_10 * in1_local[5];
+  float weights0_local_11;
+  weights0_local_11 = weights0[10];
+  out0_local[9] = out0_local[9] + weights0_local_11 * in1_local[3];
+  out0_local[10] = out0_local[10] + weights0_local_11 * in1_local[4];
+  out0_local[11] = out0_local[11] + weights0_local_11 * in1_local[5];
+  float weights0_local_12;
+  weights0_local_12 = weights0[13];
+  out0_local[12] = out0_local[12] + weights0_local_12 * in1_local[3];
+  out0_local[13] = out0_local[13] + weights0_local_12 * in1_local[4];
+  out0_local[14] = out0_local[14] + weights0_local_12 * in1_local[5];
+  float weights0_local_13;
+  weights0_local_13 = weights0[16];
+  out0_local[15] = out0_local[15] + weights0_local_13 * in1_local[3];
+  out0_local[16] = out0_local[16] + weights0_local_13 * in1_local[4];
+  out0_local[17] = out0_local[17] + weights0_local_13 * in1_local[5];
+  float weights0_local_14;
+  weights0_local_14 = weights0[19];
+  out0_local[18] = out0_local[18] + weights0_local_14 * in1_local[3];
+  out0_local[19] = out0_local[19] + weights0_local_14 * in1_local[4];
+  out0_local[20] = out0_local[20] + weights0_local_14 * in1_local[5];
+  float weights0_local_15;
+  weights0_local_15 = weights0[22];
+  out0_local[21] = out0_local[21] + weights0_local_15 * in1_local[3];
+  out0_local[22] = out0_local[22] + weights0_local_15 * in1_local[4];
+  out0_local[23] = out0_local[23] + weights0_local_15 * in1_local[5];
+  float in1_local_1[6];
+  kp_load3(&in1_local_1[0], &in1[6]);
+  float weights0_local_16;
+  weights0_local_16 = weights0[2];
+  out0_local[0] = out0_local[0] + weights0_local_16 * in1_local_1[0];
+  out0_local[1] = out0_local[1] + weights0_local_16 * in1_local_1[1];
+  out0_local[2] = out0_local[2] + weights0_local_16 * in1_local_1[2];
+  float weights0_local_17;
+  weights0_local_17 = weights0[5];
+  out0_local[3] = out0_local[3] + weights0_local_17 * in1_local_1[0];
+  out0_local[4] = out0_local[4] + weights0_local_17 * in1_local_1[1];
+  out0_local[5] = out0_local[5] + weights0_local_17 * in1_local_1[2];
+  float weights0_local_18;
+  weights0_local_18 = weights0[8];
+  out0_local[6] = out0_local[6] + weights0_local_18 * in1_local_1[0];
+  out0_local[7] = out0_local[7] + weights0_local_18 * in1_local_1[1];
+  out0_local[8] = out0_local[8] + weights0_local_18 * in1_local_1[2];
+  float weights0_local_19;
+  weights0_local_19 = weights0[11];
+  out0_local[9] = out0_local[9] + weights0_local_19 * in1_local_1[0];
+  out0_local[10] = out0_local[10] + weights0_local_19 * in1_local_1[1];
+  out0_local[11] = out0_local[11] + weights0_local_19 * in1_local_1[2];
+  float weights0_local_20;
+  weights0_local_20 = weights0[14];
+  out0_local[12] = out0_local[12] + weights0_local_20 * in1_local_1[0];
+  out0_local[13] = out0_local[13] + weights0_local_20 * in1_local_1[1];
+  out0_local[14] = out0_local[14] + weights0_local_20 * in1_local_1[2];
+  float weights0_local_21;
+  weights0_local_21 = weights0[17];
+  out0_local[15] = out0_local[15] + weights0_local_21 * in1_local_1[0];
+  out0_local[16] = out0_local[16] + weights0_local_21 * in1_local_1[1];
+  out0_local[17] = out0_local[17] + weights0_local_21 * in1_local_1[2];
+  float weights0_local_22;
+  weights0_local_22 = weights0[20];
+  out0_local[18] = out0_local[18] + weights0_local_22 * in1_local_1[0];
+  out0_local[19] = out0_local[19] + weights0_local_22 * in1_local_1[1];
+  out0_local[20] = out0_local[20] + weights0_local_22 * in1_local_1[2];
+  float weights0_local_23;
+  weights0_local_23 = weights0[23];
+  out0_local[21] = out0_local[21] + weights0_local_23 * in1_local_1[0];
+  out0_local[22] = out0_local[22] + weights0_local_23 * in1_local_1[1];
+  out0_local[23] = out0_local[23] + weights0_local_23 * in1_local_1[2];
+  out0[0] = out0_local[0];
+  out0[1] = out0_local[1];
+  out0[2] = out0_local[2];
+  out0[3] = out0_local[3];
+  out0[4] = out0_local[4];
+  out0[5] = out0_local[5];
+  out0[6] = out0_local[6];
+  out0[7] = out0_local[7];
+  out0[8] = out0_local[8];
+  out0[9] = out0_local[9];
+  out0[10] = out0_local[10];
+  out0[11] = out0_local[11];
+  out0[12] = out0_local[12];
+  out0[13] = out0_local[13];
+  out0[14] = out0_local[14];
+  out0[15] = out0_local[15];
+  out0[16] = out0_local[16];
+  out0[17] = out0_local[17];
+  out0[18] = out0_local[18];
+  out0[19] = out0_local[19];
+  out0[20] = out0_local[20];
+  out0[21] = out0_local[21];
+  out0[22] = out0_local[22];
+  out0[23] = out0_local[23];
 }
 
 void tvmgen_default_fused_matmul2_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
@@ -258,41 +246,52 @@ void tvmgen_default_fused_matmul2_add2(const float *restrict in0, const float *r
 void tvmgen_default_fused_matmul2_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0) {
   for (int32_t i1 = 0; i1 < 4; ++i1) {
     float out0_local[6];
-    kp_load6(&out0_local[0], &weights2[i1 * 6]);
-    float in0_local[2];
-    in0_local[0] = in0[i1 * 6];
-    in0_local[1] = in0[i1 * 6 + 3];
-    float weights1_local[3];
-    kp_load3(&weights1_local[0], &weights1[i1 * 9]);
-    out0_local[0] = out0_local[0] + in0_local[0] * weights1_local[0];
-    out0_local[1] = out0_local[1] + in0_local[0] * weights1_local[1];
-    out0_local[2] = out0_local[2] + in0_local[0] * weights1_local[2];
-    out0_local[3] = out0_local[3] + in0_local[1] * weights1_local[0];
-    out0_local[4] = out0_local[4] + in0_local[1] * weights1_local[1];
-    out0_local[5] = out0_local[5] + in0_local[1] * weights1_local[2];
-    float in0_local_1[2];
-    in0_local_1[0] = in0[i1 * 6 + 1];
-    in0_local_1[1] = in0[i1 * 6 + 4];
-    float weights1_local_1[3];
-    kp_load3(&weights1_local_1[0], &weights1[i1 * 9 + 3]);
-    out0_local[0] = out0_local[0] + in0_local_1[0] * weights1_local_1[0];
-    out0_local[1] = out0_local[1] + in0_local_1[0] * weights1_local_1[1];
-    out0_local[2] = out0_local[2] + in0_local_1[0] * weights1_local_1[2];
-    out0_local[3] = out0_local[3] + in0_local_1[1] * weights1_local_1[0];
-    out0_local[4] = out0_local[4] + in0_local_1[1] * weights1_local_1[1];
-    out0_local[5] = out0_local[5] + in0_local_1[1] * weights1_local_1[2];
-    float in0_local_2[2];
-    in0_local_2[0] = in0[i1 * 6 + 2];
-    in0_local_2[1] = in0[i1 * 6 + 5];
-    float weights1_local_2[3];
-    kp_load3(&weights1_local_2[0], &weights1[i1 * 9 + 6]);
-    out0_local[0] = out0_local[0] + in0_local_2[0] * weights1_local_2[0];
-    out0_local[1] = out0_local[1] + in0_local_2[0] * weights1_local_2[1];
-    out0_local[2] = out0_local[2] + in0_local_2[0] * weights1_local_2[2];
-    out0_local[3] = out0_local[3] + in0_local_2[1] * weights1_local_2[0];
-    out0_local[4] = out0_local[4] + in0_local_2[1] * weights1_local_2[1];
-    out0_local[5] = out0_local[5] + in0_local_2[1] * weights1_local_2[2];
-    kp_store6(&out0[i1 * 6], &out0_local[0]);
+    out0_local[0] = weights2[i1 * 6];
+    out0_local[1] = weights2[i1 * 6 + 1];
+    out0_local[2] = weights2[i1 * 6 + 2];
+    out0_local[3] = weights2[i1 * 6 + 3];
+    out0_local[4] = weights2[i1 * 6 + 4];
+    out0_local[5] = weights2[i1 * 6 + 5];
+    float weights1_local[6];
+    kp_load6(&weights1_local[0], &weights1[i1 * 9]);
+    float in0_local;
+    in0_local = in0[i1 * 6];
+    out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
+    out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
+    out0_local[2] = out0_local[2] + in0_local * weights1_local[2];
+    float in0_local_1;
+    in0_local_1 = in0[i1 * 6 + 3];
+    out0_local[3] = out0_local[3] + in0_local_1 * weights1_local[0];
+    out0_local[4] = out0_local[4] + in0_local_1 * weights1_local[1];
+    out0_local[5] = out0_local[5] + in0_local_1 * weights1_local[2];
+    float in0_local_2;
+    in0_local_2 = in0[i1 * 6 + 1];
+    out0_local[0] = out0_local[0] + in0_local_2 * weights1_local[3];
+    out0_local[1] = out0_local[1] + in0_local_2 * weights1_local[4];
+    out0_local[2] = out0_local[2] + in0_local_2 * weights1_local[5];
+    float in0_local_3;
+    in0_local_3 = in0[i1 * 6 + 4];
+    out0_local[3] = out0_local[3] + in0_local_3 * weights1_local[3];
+    out0_local[4] = out0_local[4] + in0_local_3 * weights1_local[4];
+    out0_local[5] = out0_local[5] + in0_local_3 * weights1_local[5];
+    float weights1_local_1[6];
+    kp_load3(&weights1_local_1[0], &weights1[i1 * 9 + 6]);
+    float in0_local_4;
+    in0_local_4 = in0[i1 * 6 + 2];
+    out0_local[0] = out0_local[0] + in0_local_4 * weights1_local_1[0];
+    out0_local[1] = out0_local[1] + in0_local_4 * weights1_local_1[1];
+    out0_local[2] = out0_local[2] + in0_local_4 * weights1_local_1[2];
+    float in0_local_5;
+    in0_local_5 = in0[i1 * 6 + 5];
+    out0_local[3] = out0_local[3] + in0_local_5 * weights1_local_1[0];
+    out0_local[4] = out0_local[4] + in0_local_5 * weights1_local_1[1];
+    out0_local[5] = out0_local[5] + in0_local_5 * weights1_local_1[2];
+    out0[i1 * 6] = out0_local[0];
+    out0[i1 * 6 + 1] = out0_local[1];
+    out0[i1 * 6 + 2] = out0_local[2];
+    out0[i1 * 6 + 3] = out0_local[3];
+    out0[i1 * 6 + 4] = out0_local[4];
+    out0[i1 * 6 + 5] = out0_local[5];
   }
 }
 
@@ -323,21 +322,37 @@ void tvmgen_default_fused_matmul_add1(const float *restrict in0, const float *re
 
 void tvmgen_default_fused_matmul_add1(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0) {
   float out0_local[2];
-  kp_load2(&out0_local[0], &weights2[0]);
-  for (int32_t k = 0; k < 3; ++k) {
-    float in0_local;
-    in0_local = in0[k * 2];
-    float weights1_local[2];
-    kp_load2(&weights1_local[0], &weights1[k * 4]);
-    out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
-    out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
-    float in0_local_1;
-    in0_local_1 = in0[k * 2 + 1];
-    float weights1_local_1[2];
-    kp_load2(&weights1_local_1[0], &weights1[k * 4 + 2]);
-    out0_local[0] = out0_local[0] + in0_local_1 * weights1_local_1[0];
-    out0_local[1] = out0_local[1] + in0_local_1 * weights1_local_1[1];
-  }
-  kp_store2(&out0[0], &out0_local[0]);
+  out0_local[0] = weights2[0];
+  out0_local[1] = weights2[1];
+  float weights1_local[8];
+  kp_load8(&weights1_local[0], &weights1[0]);
+  float in0_local;
+  in0_local = in0[0];
+  out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
+  out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
+  float in0_local_1;
+  in0_local_1 = in0[1];
+  out0_local[0] = out0_local[0] + in0_local_1 * weights1_local[2];
+  out0_local[1] = out0_local[1] + in0_local_1 * weights1_local[3];
+  float in0_local_2;
+  in0_local_2 = in0[2];
+  out0_local[0] = out0_local[0] + in0_local_2 * weights1_local[4];
+  out0_local[1] = out0_local[1] + in0_local_2 * weights1_local[5];
+  float in0_local_3;
+  in0_local_3 = in0[3];
+  out0_local[0] = out0_local[0] + in0_local_3 * weights1_local[6];
+  out0_local[1] = out0_local[1] + in0_local_3 * weights1_local[7];
+  float weights1_local_1[8];
+  kp_load4(&weights1_local_1[0], &weights1[8]);
+  float in0_local_4;
+  in0_local_4 = in0[4];
+  out0_local[0] = out0_local[0] + in0_local_4 * weights1_local_1[0];
+  out0_local[1] = out0_local[1] + in0_local_4 * weights1_local_1[1];
+  float in0_local_5;
+  in0_local_5 = in0[5];
+  out0_local[0] = out0_local[0] + in0_local_5 * weights1_local_1[2];
+  out0_local[1] = out0_local[1] + in0_local_5 * weights1_local_1[3];
+  out0[0] = out0_local[0];
+  out0[1] = out0_local[1];
 }
 
