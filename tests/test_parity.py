@@ -26,6 +26,7 @@ from tvm_kp.kronecker import factor_shapes
 
 BUNDLES, PARTS, RECORDS = 20, 10, 3
 CELL_BUNDLES = 24  # of 16 parts
+ON_VM = 3  # one in so many bundles: building for it takes as long as all else
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547", "mps2-an385")
 STRUCTURES = ("dense", "joint", "apart", "recurrent only", "input only")
 TOLERANCE = 1e-5
@@ -253,7 +254,8 @@ def test_bundles_agree_everywhere(seed: int, model_of: Callable[..., Model]) -> 
     model, examples = bundle(seed)
     expected = torch_outputs(model, examples)
     mod = imported(export(model, examples))
-    compare(run_vm(mod, examples), expected, model)
+    if seed % ON_VM == 0:
+        compare(run_vm(mod, examples), expected, model)
     for target in ("host", BOARDS[seed % len(BOARDS)]):
         compare(run_c(model_of(mod, target), examples), expected, model)
 
@@ -263,7 +265,8 @@ def test_layers_of_pytorch_agree_everywhere(number: int, model_of: Callable[...,
     model, examples = bundled(cells(number), 3000 + number)
     expected = torch_outputs(model, examples)
     mod = imported(export(model, examples))
-    compare(run_vm(mod, examples), expected, model)
+    if number % ON_VM == 0:
+        compare(run_vm(mod, examples), expected, model)
     for target in ("host", *BOARDS[number : number + 1]):
         compare(run_c(model_of(mod, target), examples), expected, model)
 
