@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     for core in sorted({Target.load(board).core for board in args.boards}):
-        _ship(args.output / f"{core}.jsonl", SHIPPED / f"{core}.jsonl")
+        _ship(args.output / f"{core}.jsonl", SHIPPED / f"{core}.jsonl", rows)
     tables = whole_table(rows), kernel_table(rows)
     console.stdout().print(*tables, sep="\n")
     if args.readme:
@@ -149,16 +149,23 @@ def _gain(before: float, after: float) -> str:
     return f"{before:,.0f} → {after:,.0f} ({before / after:.2f}×)" if after else ""
 
 
-def _ship(measured: Path, shipped: Path) -> None:
-    """Write the best records of every kernel, in an order that does not change by itself."""
+def _ship(measured: Path, shipped: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the best records of every kernel that they make faster, in an order that is always
+    the same."""
     import tvm
 
-    best = tuning_records.best(
-        tuning_records.read(measured).records, measured.stem, tvm.__version__
-    )
+    core = measured.stem
+    faster = {
+        p.task.key
+        for row in rows
+        if Target.load(row["board"]).core == core
+        for p in row["kernels"]
+        if p.speed_up and p.speed_up > 1
+    }
+    best = tuning_records.best(tuning_records.read(measured).records, core, tvm.__version__)
+    records = [record for key, record in best.records.items() if key in faster]
     shipped.parent.mkdir(exist_ok=True)
-    records = sorted(best.records.values(), key=lambda record: (record.label, record.key))
-    tuning_records.write(shipped, records)
+    tuning_records.write(shipped, sorted(records, key=lambda record: (record.label, record.key)))
     print(f"Wrote {shipped} ({len(records)} kernels)", file=sys.stderr)
 
 

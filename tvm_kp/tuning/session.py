@@ -139,22 +139,41 @@ class Session:
         return known
 
     def _begin(self, measured: Sequence[Record]) -> None:
-        """Build the defaults, with which all others compete, and begin each task with its own."""
-        tasks = [progress.task for progress in self.progress]
+        """Take what is known of every task; build the default of those with ways left to try,
+        with which all others compete, and begin with it."""
+        known = {p.task.key: self._known(p.task, measured) for p in self.progress}
+        left = [p for p in self.progress if len(known[p.task.key]) < len(p.task.ways)]
         with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
             jobs = [
-                self._job(task, task.default, f"kp_default{k}", folder)
-                for k, task in enumerate(tasks)
+                self._job(p.task, p.task.default, f"kp_default{k}", folder)
+                for k, p in enumerate(left)
             ]
-            for progress, built in zip(self.progress, self._workers.build(jobs), strict=True):
-                self._start(progress, built, self._known(progress.task, measured))
+            built = dict(zip((p.task.key for p in left), self._workers.build(jobs), strict=True))
+            for progress in self.progress:
+                key = progress.task.key
+                self._start(progress, built.get(key), known[key])
                 self._told(self)
 
     def _start(
-        self, progress: Progress, built: Candidate | Failure, known: Mapping[int, Cost]
+        self, progress: Progress, built: Candidate | Failure | None, known: Mapping[int, Cost]
     ) -> None:
-        """Measure the default of a task, and take what is known of its other ways."""
-        task, samples = progress.task, samples_of(progress.task)
+        """Begin a task with what is known of its ways, and with its default if that is built."""
+        task, costs = progress.task, dict(known)
+        if built is None:
+            progress.exhausted = True
+        else:
+            costs[0] = self._default_cost(task, built)
+            if 0 not in known:
+                self._note(progress, [task.default], [costs[0]])
+        for place, found in known.items():
+            progress.note(task.ways[place], found)
+        progress.since = 0
+        self._searches[task.key] = self._search(task)
+        self._searches[task.key].tell(costs)
+
+    def _default_cost(self, task: Task, built: Candidate | Failure) -> Cost:
+        """What the default costs; the samples on which it is right are those of the task."""
+        samples = samples_of(task)
         cost: Cost
         if isinstance(built, Failure):
             cost = built
@@ -163,13 +182,7 @@ class Session:
             samples, result = measure.usable(built, samples, result)
             cost = measure.cost(built, samples, result)
         self._samples[task.key] = samples
-        if 0 not in known:
-            self._note(progress, [task.default], [cost])
-        for place, found in known.items():
-            progress.note(task.ways[place], found)
-        progress.since = 0
-        self._searches[task.key] = self._search(task)
-        self._searches[task.key].tell({0: cost, **known})
+        return cost
 
     def _next(self) -> Progress | None:
         """The task with the fewest trials for what it costs an inference."""
