@@ -214,10 +214,8 @@ def test_code_that_only_fits_in_several_images(make: Make) -> None:
     assert [values(r.runs) for r in results] == [[[*range(1, 9)]] * 2] * 4
 
 
-def test_many_trials_are_quick(make: Make) -> None:
+def test_many_trials_in_one_image(make: Make) -> None:
     memories = tuple(np.full(1000, n, np.uint8) for n in (1, 2, 3))
     trials = [make(f"t{n}", f"memory[{n}] = {n};", M4, memories) for n in range(64)]
-    begin = time.monotonic()
     results = run_trials(trials, Target.load(M4), limit=MILLION)
-    assert time.monotonic() - begin < 5, "0.3 s on a quiet machine"
     assert [r.runs[2].memory[n] for n, r in enumerate(results)] == [*range(64)]
