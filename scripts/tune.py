@@ -1,7 +1,9 @@
 """Tune the kernels of the paper's workloads, and write the records that come with tvm_kp.
 
-All that is measured goes to ``--output``, where a session that was cut off goes on; the best of
-every kernel goes to schedules/records/<core>.jsonl, which ``compile`` reads.
+All that is measured goes to ``--output``, where a session that was cut off goes on. The best ways
+for products go to schedules/records/<core>.jsonl, which ``compile`` reads: those of integers, and
+those of floats that gain ``WORTH``. Point-wise kernels gain little for a lot of flash, and how fast
+they are depends on which of their operands share memory in a model.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547")
 FORMATS, WEIGHTS = ("float32", "int16x8", "int8"), ("dense", "factored")
 SHIPPED = Path(__file__).parent.parent / "schedules" / "records"
 TRIALS = 1000  # of a network
+WORTH = 1.05  # the speed-up from which on what is written out is worth its flash
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,23 +153,30 @@ def _gain(before: float, after: float) -> str:
 
 
 def _ship(measured: Path, shipped: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the best records of every kernel that they make faster, in an order that is always
+    """Write the best records of kernels for which they are worth it, in an order that is always
     the same."""
     import tvm
 
     core = measured.stem
-    faster = {
+    chosen = {
         p.task.key
         for row in rows
         if Target.load(row["board"]).core == core
         for p in row["kernels"]
-        if p.speed_up and p.speed_up > 1
+        if is_worth_it(p)
     }
     best = tuning_records.best(tuning_records.read(measured).records, core, tvm.__version__)
-    records = [record for key, record in best.records.items() if key in faster]
+    records = [record for key, record in best.records.items() if key in chosen]
     shipped.parent.mkdir(exist_ok=True)
     tuning_records.write(shipped, sorted(records, key=lambda record: (record.label, record.key)))
     print(f"Wrote {shipped} ({len(records)} kernels)", file=sys.stderr)
+
+
+def is_worth_it(progress: Progress) -> bool:
+    """Whether the best way for a kernel comes with tvm_kp."""
+    gain = progress.speed_up or 1.0
+    integers = progress.task.label.startswith("integer")
+    return is_product(progress) and (gain > 1 if integers else gain >= WORTH)
 
 
 if __name__ == "__main__":
