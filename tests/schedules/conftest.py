@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from tvm_kp.fixedpoint import Multiplier
 from tvm_kp.graph import integer_operators, scan
 from tvm_kp.graph.integer_matmul import integer_matmul
 from tvm_kp.kernel.schedule import schedule
+from tvm_kp.kernel.space import Choose, T
 from tvm_kp.target import Target
 
 TARGETS = ("host", "mps2-an386")
@@ -73,6 +76,29 @@ def assert_same_as_vm(model_of: Callable[..., Model]) -> Callable[[tvm.IRModule]
                 assert error <= 2e-6 * max(1, np.abs(wanted).max()), f"{name} on {target}: {error}"
 
     return check
+
+
+class Drawn(Choose):
+    """Answers by chance, but the same questions alike."""
+
+    seed = 0
+
+    def _choose(self, name: str, options: Sequence[T], _default: T) -> T:
+        return options[crc32(f"{self.seed} {name} {len(options)}".encode()) % len(options)]
+
+
+@pytest.fixture(scope="session")
+def some_way() -> Callable[[int], AbstractContextManager[None]]:
+    """Schedules in some way, which ``seed`` decides, for as long as it is entered."""
+
+    @contextmanager
+    def enter(seed: int) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Drawn, "seed", seed)
+            patch.setattr("tvm_kp.kernel.schedule.Choose", Drawn)
+            yield
+
+    return enter
 
 
 _STEPS = 3

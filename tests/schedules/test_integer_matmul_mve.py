@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from zlib import crc32
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_kp import board
-from tvm_kp.kernel.space import Choose
 from tvm_kp.target import Target
 
 M55 = "mps3-an547"
@@ -20,29 +16,6 @@ M55 = "mps3-an547"
 @pytest.fixture(scope="session")
 def m55(products):
     return products(M55)
-
-
-class Drawn(Choose):
-    """Answers by chance, but the same questions alike."""
-
-    seed = 0
-
-    def _choose(self, name, options, _default):
-        return options[crc32(f"{self.seed} {name} {len(options)}".encode()) % len(options)]
-
-
-@pytest.fixture(scope="module")
-def some_way():
-    """Schedules in some way, which ``seed`` decides, for as long as it is entered."""
-
-    @contextmanager
-    def enter(seed):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Drawn, "seed", seed)
-            patch.setattr("tvm_kp.kernel.schedule.Choose", Drawn)
-            yield
-
-    return enter
 
 
 @settings(max_examples=3)
