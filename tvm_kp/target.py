@@ -144,6 +144,12 @@ class Target:
         return table
 
 
+def check_counts(target: Target, instead: str) -> None:
+    """Raises TargetError, which says what to do ``instead``, unless instructions are counted."""
+    if target.runner.kind != "qemu":
+        raise TargetError(f"{target.name} counts no instructions: {instead}")
+
+
 def names() -> tuple[str, ...]:
     """The names of the shipped targets."""
     return tuple(sorted(p.stem for p in content_dir("targets").glob("*.toml")))

@@ -12,6 +12,7 @@ from torch import nn
 
 import tvm_kp
 from tvm_kp import tuning, tuning_records
+from tvm_kp.cli import tune
 from tvm_kp.cli.main import main
 from tvm_kp.kernel.schedule import Way
 from tvm_kp.tuning import Task
@@ -201,3 +202,7 @@ def test_records_that_cannot_be_read(tvm_kp_main, net: Path, tmp_path: Path) -> 
     answer = tvm_kp_main("compile", net, BOARD, *flags)
     assert answer.code == 4 and "cannot read tuning records" in answer.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_tuner_can_be_named() -> None:
+    assert tuple(tuning.SEARCHES) == tune.TUNERS

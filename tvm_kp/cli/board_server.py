@@ -8,7 +8,8 @@ from typing import Any
 
 from tvm_kp.cli import console, model_flags
 from tvm_kp.cli.options import add_target, add_verb, address, positive
-from tvm_kp.errors import RunError, TargetError
+from tvm_kp.errors import RunError
+from tvm_kp.target import check_counts
 
 PORT, PORTS = 9200, 100  # the first, and how many are tried
 _POLL_S = 0.5
@@ -51,8 +52,7 @@ def register(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
     target = model_flags.load_target(args)
-    if target.runner.kind != "qemu":
-        raise TargetError(f"{target.name} counts no instructions: serve an emulated board")
+    check_counts(target, "serve an emulated board")
     from tvm_kp.board import find_compiler
 
     find_compiler(target)

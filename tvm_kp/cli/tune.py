@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tvm_kp import tuning_records
 from tvm_kp.cli import console, model_flags, output
 from tvm_kp.cli.options import add_verb, address, positive, seconds
-from tvm_kp.errors import InputError, TargetError
-from tvm_kp.target import Target
+from tvm_kp.errors import InputError
+from tvm_kp.target import Target, check_counts
 
 if TYPE_CHECKING:
     from tvm_kp.tuning import Session, Task
@@ -132,8 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, target: Target) -> None:
-    if target.runner.kind != "qemu":
-        raise TargetError(f"{target.name} counts no instructions: tune for an emulated board")
+    check_counts(target, "tune for an emulated board")
     if args.objective == tuning_records.CYCLES:
         from tvm_kp.board import check_cycles
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tvm_kp import board, tuning_records
-from tvm_kp.errors import InputError, TargetError
+from tvm_kp.errors import InputError
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context
-from tvm_kp.target import Target
+from tvm_kp.target import Target, check_counts
 from tvm_kp.tuning.boards import TrackedBoards
 from tvm_kp.tuning.search import SEARCHES
 from tvm_kp.tuning.session import Session, Settings, Told
@@ -102,6 +102,5 @@ def _known(path: Path, start_from: Path | None) -> list[Record]:
 
 def _emulated(target: str | Target) -> Target:
     target = Target.load(target) if isinstance(target, str) else target
-    if target.runner.kind != "qemu":
-        raise TargetError(f"{target.name} counts no instructions; tune for an emulated board")
+    check_counts(target, "tune for an emulated board")
     return target
