@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -101,6 +102,20 @@ def test_exit_codes(tvm_kp_main, monkeypatch, error, code):
     answer = tvm_kp_main("targets")
     assert answer.code == code
     assert "Traceback" not in answer.err
+
+
+def test_an_interrupt_is_one_whatever_becomes_of_its_exception(tvm_kp_main, monkeypatch):
+    def run(args):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError from None
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(targets, "run", run)
+    answer = tvm_kp_main("targets")
+    assert (answer.code, answer.err) == (130, "Interrupted.\n")
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_missing_package_is_named_with_what_installs_it(tvm_kp_main, monkeypatch):

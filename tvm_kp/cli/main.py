@@ -7,10 +7,13 @@ or tool, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import tvm_kp
 from tvm_kp.cli import board_server, compile, compress, micro, run, targets, tune
@@ -26,24 +29,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     args = None
-    try:
-        args = parser.parse_args(join_target_flags(_with_config(arguments)))
-        if args.verb is None:
-            parser.print_help(sys.stderr)
-            return 1
-        code: int = args.run(args)
-        return code
-    except TvmKpError as error:
-        return _report(error, error.exit_code, args)
-    except ModuleNotFoundError as error:
+    with _interrupts() as interrupted:
+        try:
+            args = parser.parse_args(join_target_flags(_with_config(arguments)))
+            if args.verb is None:
+                parser.print_help(sys.stderr)
+                return 1
+            code: int = args.run(args)
+            return code
+        except BaseException as error:
+            if interrupted or isinstance(error, KeyboardInterrupt):
+                print("Interrupted.", file=sys.stderr)
+                return 130
+            return _exit_code(error, args)
+
+
+def _exit_code(error: BaseException, args: argparse.Namespace | None) -> int:
+    """Report a user's error, and what is missing; raise all else again."""
+    if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        if package in ("", "tvm_kp"):
-            raise
-        missing = MissingToolError(f"no Python package {package}: pip install {package}")
-        return _report(missing, missing.exit_code, args)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+        if package not in ("", "tvm_kp"):
+            error = MissingToolError(f"no Python package {package}: pip install {package}")
+    if not isinstance(error, TvmKpError):
+        raise error
+    if args is not None and args.verbose + args.verbose_after > 1:
+        traceback.print_exception(error)
+    print(f"Error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The signals of Ctrl-C so far: TVM makes a RuntimeError of the exception that one raises
+    where C++ has called Python."""
+    seen: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def build_parser() -> Parser:
@@ -73,10 +102,3 @@ def _with_config(arguments: list[str]) -> list[str]:
         return arguments
     at = len(arguments) - len(found.rest) + 1
     return [*arguments[:at], *flags_from_file(found.config), *arguments[at:]]
-
-
-def _report(error: Exception, code: int, args: argparse.Namespace | None) -> int:
-    if args is not None and args.verbose + args.verbose_after > 1:
-        traceback.print_exception(error)
-    print(f"Error: {error}", file=sys.stderr)
-    return code
