@@ -25,8 +25,8 @@ from tvm_kp.compress.layers import KroneckerLSTM
 from tvm_kp.kronecker import factor_shapes
 
 BUNDLES, PARTS, RECORDS = 8, 10, 3
-CELL_BUNDLES = 24  # of 16 parts
-ON_VM = 3  # one in so many bundles: building for it takes as long as all else
+CELL_BUNDLES, CELL_TRIED = 24, 14  # of 16 parts each
+ON_VM = 4  # one in so many bundles: building for it takes as long as all else
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547", "mps2-an385")
 STRUCTURES = ("dense", "joint", "apart", "recurrent only", "input only")
 TOLERANCE = 1e-5
@@ -260,7 +260,7 @@ def test_bundles_agree_everywhere(seed: int, model_of: Callable[..., Model]) -> 
         compare(run_c(model_of(mod, target), examples), expected, model)
 
 
-@pytest.mark.parametrize("number", range(CELL_BUNDLES))
+@pytest.mark.parametrize("number", range(CELL_TRIED))
 def test_layers_of_pytorch_agree_everywhere(number: int, model_of: Callable[..., Model]) -> None:
     model, examples = bundled(cells(number), 3000 + number)
     expected = torch_outputs(model, examples)
