@@ -26,8 +26,10 @@ missing_packages() {
     */*) ;;
     *) echo libnewlib-arm-none-eabi ;;
   esac
+  command -v g++ >/dev/null || echo g++
   command -v cc >/dev/null || printf '%s\n' gcc libc6-dev
   command -v make >/dev/null || echo make
+  command -v cmake >/dev/null || echo cmake
   [ -x .venv/bin/pip ] || "$1" -c 'import ensurepip, venv' 2>/dev/null ||
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }

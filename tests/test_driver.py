@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import tvm
 from torch import nn
+from tvm import relax
 
 from tvm_kp import driver
 from tvm_kp.compress.layers import KroneckerLSTM
@@ -19,6 +21,7 @@ from tvm_kp.errors import (
     OutputError,
     TargetError,
 )
+from tvm_kp.graph import ExpandScan
 from tvm_kp.target import Memory, Target
 
 X = torch.linspace(-1, 1, 12).reshape(3, 1, 4)
@@ -89,6 +92,33 @@ def test_result_is_that_of_pytorch(compiled, tmp_path):
     with torch.no_grad():
         expected = Last()(X).numpy()
     np.testing.assert_allclose(result.outputs["output"][0], expected, rtol=0, atol=1e-5)
+
+
+def test_several_models_of_one_archive(compiled, tmp_path):
+    path = tmp_path / "m.tar"
+    other = replace(compiled.model, name="other")
+    driver.export_library([compiled, other], path)
+    assert driver.load_mlf(path) == {"default": compiled.model, "other": other}
+    assert driver.load(path, "other") == other
+    for name, text in ((None, "several models: default, other"), ("third", "no model third")):
+        with pytest.raises(ModelError, match=text):
+            driver.load(path, name)
+
+
+def test_relax_is_read_back(compiled, tmp_path):
+    compiled.save(tmp_path / "m.tar")
+    model = driver.load(tmp_path / "m.tar")
+    mod = driver.relax_module(model)
+    assert mod.script() == model.relax
+    # With its weights, it computes what the C does.
+    mod = relax.transform.LegalizeOps()(ExpandScan()(mod))
+    vm = relax.VirtualMachine(relax.build(mod, target="llvm"), tvm.cpu())
+    with torch.no_grad():
+        expected = Last()(X).numpy()
+    found = vm["main"](tvm.runtime.tensor(X.numpy()))[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    with pytest.raises(ModelError, match="cannot be read"):
+        driver.relax_module(replace(model, relax_json="{"))
 
 
 def test_decisions_say_what_was_done(compiled):

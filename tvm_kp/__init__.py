@@ -11,17 +11,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tvm_kp.driver import Compiled, Options, build, compile, load, run
+    from tvm_kp.board import Session
+    from tvm_kp.driver import (
+        Compiled,
+        Options,
+        build,
+        compile,
+        export_library,
+        load,
+        load_mlf,
+        relax_module,
+        run,
+    )
     from tvm_kp.target import Target
     from tvm_kp.tuning import tune
 
 HOMES = {
     "Compiled": "driver",
     "Options": "driver",
+    "Session": "board",
     "Target": "target",
     "build": "driver",
     "compile": "driver",
+    "export_library": "driver",
     "load": "driver",
+    "load_mlf": "driver",
+    "relax_module": "driver",
     "run": "driver",
     "tune": "tuning",
 }
@@ -29,11 +44,15 @@ HOMES = {
 __all__ = [
     "Compiled",
     "Options",
+    "Session",
     "Target",
     "__version__",
     "build",
     "compile",
+    "export_library",
     "load",
+    "load_mlf",
+    "relax_module",
     "run",
     "tune",
 ]

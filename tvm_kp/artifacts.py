@@ -166,11 +166,24 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A part of the workspace that the caller provides; ``nbytes`` of it are used."""
+
+    name: str
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Model:
     """A compiled network: plain C and everything known about it without running it.
 
     One whose ``state_bytes`` are not 0 is a stream: an inference is one time step. Of its
-    ``constants_bytes``, ``tables_bytes`` are those of functions that are interpolated.
+    ``constants_bytes``, ``tables_bytes`` are those of functions that are interpolated. ``relax``
+    is the module that the C was made of as a text to read, ``relax_json`` as TVM reads it back.
+
+    The workspace was planned by ``planner``; no plan in one piece needs less than
+    ``workspace_bound`` bytes. It is the model's own unless there are ``pools``, which are aligned
+    to ``pool_alignment`` bytes, and with ``workspace_io`` inputs and outputs lie in it.
     """
 
     name: str
@@ -184,9 +197,16 @@ class Model:
     constants_bytes: int
     decisions: tuple[Decision, ...] = ()
     relax: str = ""
+    relax_json: str = ""
     params: bytes = b""
     state_bytes: int = 0
     tables_bytes: int = 0
+    planner: str = ""
+    workspace_bound: int = 0
+    pools: tuple[Pool, ...] = ()
+    pool_alignment: int = 8
+    workspace_io: bool = False
+    constants_section: str = ".rodata.tvm"
 
     @property
     def header_name(self) -> str:
@@ -200,6 +220,9 @@ class Model:
 
     @property
     def io_bytes(self) -> int:
+        """What inputs and outputs need beside the workspace."""
+        if self.workspace_io:
+            return 0
         return sum(t.nbytes for t in (*self.inputs, *self.outputs))
 
 
@@ -210,7 +233,8 @@ class Footprint:
     ``tables_bytes`` are those of interpolated functions, ``code_bytes`` all that is neither these
     nor weights; ``ram_bytes`` leave out the stack, of which ``stack_bytes`` are used beside what
     the C library needs; ``sections`` is the table shown when something does not fit: (what,
-    bytes), largest first.
+    bytes), largest first. ``pools`` are the parts of the RAM that may lie in memories of their
+    own, and ``constants_section`` is the section of weights and tables.
     """
 
     code_bytes: int
@@ -219,6 +243,8 @@ class Footprint:
     sections: tuple[tuple[str, int], ...] = ()
     stack_bytes: int = 0
     tables_bytes: int = 0
+    pools: tuple[Pool, ...] = ()
+    constants_section: str = ""
 
     @property
     def flash_bytes(self) -> int:

@@ -13,12 +13,13 @@ from tvm_kp import board, calibration
 from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrence, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
-from tvm_kp.errors import TargetError
+from tvm_kp.errors import ModelError, TargetError, told
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context, tuned_ways
 from tvm_kp.target import Target, names
 
 if TYPE_CHECKING:
     import torch
+    import tvm
 
 LEAST_ALIGNMENT = 4  # of buffers, in bytes: kernels load several words at once
 
@@ -45,7 +46,7 @@ class Compiled:
 
     def save(self, path: str | Path) -> None:
         """Write a Model Library Format archive; raises ``OutputError``."""
-        library_format.write(self.model, path)
+        library_format.write([self.model], path)
 
 
 def compile(
@@ -85,6 +86,7 @@ def compile(
                 decisions=graph.decisions(lowered.mod, kept=options.keeps_factors),
                 initial=lowered.initial,
                 scales=None if lowered.integers is None else lowered.integers.scales,
+                memory=options.memory,
             )
     with stage("footprint"):
         footprint = board.footprint(model, target)
@@ -110,7 +112,8 @@ def _output_errors(
     source: Any, example_inputs: Sequence[Any] | None, options: Options
 ) -> tuple[OutputError, ...]:
     """Run the model here with the weights it has, and with those that replace them."""
-    kept = replace(options, calibration=None, dump=None, quantize=None, stream=False)
+    own = replace(options, workspace_pools={}, workspace_io=False)
+    kept = replace(own, calibration=None, dump=None, quantize=None, stream=False)
     given: calibration.Calibration | None = None
 
     def outputs(tolerance: float) -> Mapping[str, np.ndarray]:
@@ -131,9 +134,46 @@ def _output_errors(
     )
 
 
-def load(path: str | Path) -> Model:
-    """The model in a Model Library Format archive; raises ``ModelError``."""
-    return library_format.read(path)
+def export_library(models: Sequence[Compiled | Model], path: str | Path) -> None:
+    """Write models, for one firmware, to a Model Library Format archive, all or nothing.
+
+    Raises ``OutputError``, and ``ModelError`` if two have one name.
+    """
+    library_format.write([m.model if isinstance(m, Compiled) else m for m in models], path)
+
+
+def load_mlf(path: str | Path) -> dict[str, Model]:
+    """The models in a Model Library Format archive by name; raises ``ModelError``."""
+    return {model.name: model for model in library_format.read(path)}
+
+
+def load(path: str | Path, name: str | None = None) -> Model:
+    """The model in a Model Library Format archive, or that of several which is called ``name``.
+
+    Raises ``ModelError``.
+    """
+    models = load_mlf(path)
+    there = ", ".join(models)
+    if name is None and len(models) > 1:
+        raise ModelError(f"{path} has several models: {there}; say which")
+    if name is not None and name not in models:
+        raise ModelError(f"{path} has no model {name}; there are {there}")
+    return models[name] if name is not None else next(iter(models.values()))
+
+
+def relax_module(model: Model) -> tvm.IRModule:
+    """The Relax module, weights included, that the C of ``model`` was made of.
+
+    Raises ``ModelError`` if this TVM cannot read it.
+    """
+    import tvm
+
+    try:
+        return tvm.ir.load_json(model.relax_json)
+    except Exception as error:  # TVM raises many kinds
+        raise ModelError(
+            f"the Relax module of {model.name} cannot be read: {told(error)}"
+        ) from None
 
 
 def build(

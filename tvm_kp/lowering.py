@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from tvm_kp import board, calibration, tuning_records
 from tvm_kp.artifacts import Quantized, TensorSpec
+from tvm_kp.c.memory_settings import CONSTANTS_SECTION, MemorySettings
 from tvm_kp.c.names import c_name
+from tvm_kp.c.planners import BEST
 from tvm_kp.errors import InputError
 from tvm_kp.quantizations import CALIBRATION_RANGES, IO_BITS, QUANTIZATIONS
 from tvm_kp.structure import Doped
@@ -47,6 +49,11 @@ class Options:
 
     ``tuning_records`` is a file of ``tvm_kp.tune``, "shipped" for those that come with the
     package for the target's core, or "none".
+
+    ``memory_planner`` is one of ``PLANNERS``. ``workspace_pools`` are memories that the caller
+    provides instead of the model, filled in their order: names with the bytes that there are, or
+    None for as many as needed. With ``workspace_io`` inputs and outputs lie in the workspace too,
+    and ``constants_section`` is the section that the weights go to.
     """
 
     module_name: str = "default"
@@ -62,6 +69,10 @@ class Options:
     io: str = "float32"
     allow_float: bool = False
     tuning_records: str | Path = SHIPPED
+    memory_planner: str = BEST
+    workspace_pools: Mapping[str, int | None] = field(default_factory=dict)
+    workspace_io: bool = False
+    constants_section: str = CONSTANTS_SECTION
 
     def __post_init__(self) -> None:
         known = {
@@ -74,6 +85,13 @@ class Options:
                 raise InputError(f"{name} is {value!r}; there are {', '.join(map(str, values))}")
         if self.quantize is None and (self.io != "float32" or self.allow_float):
             raise InputError("io and allow_float are of quantized models: give quantize too")
+        _ = self.memory  # raises InputError
+
+    @property
+    def memory(self) -> MemorySettings:
+        return MemorySettings(
+            self.memory_planner, self.workspace_pools, self.workspace_io, self.constants_section
+        )
 
     @property
     def keeps_factors(self) -> bool:

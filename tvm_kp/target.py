@@ -20,7 +20,11 @@ from tvm_kp.toml_record import expect, record, unknown
 
 HOST = "host"
 PLATFORMS = ("host", "mps2")
+# Of no board: a model as a library for firmware that somebody else builds.
+LIBRARY_PLATFORMS = ("cmake", "zephyr", "arduino")
+TEMPLATE = "template"  # of what an own folder of templates makes
 RUNNERS = ("host", "qemu")
+UART_DRIVERS = ("cmsdk",)
 
 # What each core can have; a board of that core may have less.
 CORES: dict[str, frozenset[str]] = {
@@ -78,6 +82,18 @@ class Runner:
 
 
 @dataclass(frozen=True)
+class Uart:
+    """The serial line of sessions: its ``driver`` (a folder of templates/link), its first address,
+    the number of its receive interrupt, and the clock that its baud rate is divided from."""
+
+    driver: str
+    origin: int
+    interrupt: int
+    clock_hz: int
+    baud: int = 115200
+
+
+@dataclass(frozen=True)
 class Target:
     """What code is compiled for. Memories called ``flash`` and ``ram`` are what images use;
     one called ``constants`` takes constants that would crowd out the code in flash."""
@@ -91,6 +107,7 @@ class Target:
     note: str = ""
     isa: tuple[str, ...] = ()
     memories: Mapping[str, Memory] = field(default_factory=dict)
+    uart: Uart | None = None
 
     @classmethod
     def load(cls, spec: str) -> Target:
@@ -119,7 +136,7 @@ class Target:
         """
         parts: dict[str, Any] = dict(table)
         folders = folder, content_dir("targets")
-        for key, kind in (("toolchain", Toolchain), ("runner", Runner)):
+        for key, kind in (("toolchain", Toolchain), ("runner", Runner), ("uart", Uart)):
             if key in parts:
                 parts[key] = record(kind, parts[key], where, f"{key}.", folders)
         memories = parts.get("memories", {})
@@ -141,6 +158,8 @@ class Target:
                 del tools[key]
             else:
                 tools[key] = tools[key].name
+        if self.uart is None:
+            del table["uart"]
         return table
 
 
@@ -236,6 +255,12 @@ def _validate_board(target: Target, where: str) -> None:
         expect(getattr(target.toolchain, key), where, f"toolchain.{key}", "is missing")
     for key in ("machine", "ticks_per_instruction"):
         expect(bool(getattr(target.runner, key)), where, f"runner.{key}", "is missing")
+    if target.uart is not None:
+        for key in ("clock_hz", "baud"):
+            expect(getattr(target.uart, key) > 0, where, f"uart.{key}", "must be above 0")
+        good = target.uart.driver in UART_DRIVERS
+        there = ", ".join(UART_DRIVERS)
+        expect(good, where, "uart.driver", f"is {target.uart.driver!r}; there are {there}")
     in_order = sorted(target.memories.items(), key=lambda item: item[1].origin)
     for name, memory in in_order:
         expect(memory.length > 0, where, f"memories.{name}.length", "must be above 0")

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from tvm_kp.artifacts import Model
+from tvm_kp.board.layout import HOST_DRIVEN, KINDS
 from tvm_kp.board.project import Project, build, create
 from tvm_kp.errors import BuildError, FitError, OutputError, TargetError
 from tvm_kp.target import Target, names
 
+STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
+
 
 def loaded(image: Path) -> list[list[str]]:
     """Name and size of the sections of ``image``."""
-    tool = "size" if image.suffix == ".so" else "arm-none-eabi-size"
+    tool = "arm-none-eabi-size" if image.suffix == ".elf" else "size"
     text = subprocess.run([tool, "-A", image], check=True, capture_output=True, text=True)
     return [line.split()[:2] for line in text.stdout.splitlines() if line.startswith(".")]
 
@@ -48,18 +51,52 @@ def test_make_with_profile(make_model: Callable[..., Model], tmp_path: Path) -> 
     assert made != loaded(build(project))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", names())
 def test_harness_has_no_warnings(
-    name: str, make_model: Callable[..., Model], tmp_path: Path
+    name: str, kind: str, make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
-    folder = create(make_model(), Target.load(name), tmp_path / "p").directory
+    folder = create(make_model(), Target.load(name), tmp_path / "p", kind=kind).directory
     flags = (folder / "Makefile").read_text().partition("CFLAGS := ")[2].partition("\n")[0].split()
     sources = [*folder.glob("src/*.c"), *folder.glob("board/*.c")]
     compiler = "gcc" if name == "host" else "arm-none-eabi-gcc"
     for defines in ([], ["-DTVMGEN_PROFILE"]):
-        command = [compiler, *flags, *defines, "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+        command = [compiler, *flags, *defines, *STRICT, "-fsyntax-only"]
         done = subprocess.run([*command, *sources], cwd=folder, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["host", "mps2-an386"])
+def test_make_builds_the_same_driven_firmware(
+    name: str, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    project = create(make_model(), Target.load(name), tmp_path / "p", kind=HOST_DRIVEN)
+    for profile in (False, True):
+        make = ["make", "-s", *(["PROFILE=1"] if profile else [])]
+        subprocess.run(make, cwd=project.directory, check=True)
+        sizes = loaded(project.image_path(profile))
+        assert loaded(build(project, profile)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "sources"),
+    [
+        ("host", "batch", "main.c"),
+        ("host", "host_driven", "link.c main.c port_host.c profile.c server.c"),
+        ("mps2-an386", "batch", "fault.c main.c measure.c profile.c semihosting.c"),
+        (
+            "mps2-an386",
+            "host_driven",
+            "cortex_m.c fault.c link.c main.c measure.c port_cmsdk.c profile.c server.c",
+        ),
+    ],
+)
+def test_projects_have_what_they_need(
+    name: str, kind: str, sources: str, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    folder = create(make_model(), Target.load(name), tmp_path / "p", kind=kind).directory
+    assert sorted(p.name for p in (folder / "src").iterdir()) == sources.split()
+    assert Project.open(folder).kind == kind
 
 
 def test_open_gives_back_what_create_wrote(
@@ -143,7 +180,7 @@ def test_open_refuses_what_is_no_project(make_model: Callable[..., Model], tmp_p
     create(make_model(), Target.load("host"), tmp_path / "p")
     path = tmp_path / "p" / "project.json"
     table = json.loads(path.read_text())
-    for change in ({"format": 99}, {"model": {}}, {"target": {"name": "x"}}):
+    for change in ({"format": 99}, {"kind": "x"}, {"model": {}}, {"target": {"name": "x"}}):
         path.write_text(json.dumps({**table, **change}))
         with pytest.raises(TargetError, match=r"project\.json"):
             Project.open(tmp_path / "p")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_kp.artifacts import Model
+from tvm_kp.artifacts import Model, Pool
 from tvm_kp.c import library_format
 from tvm_kp.errors import ModelError, OutputError
 
@@ -17,17 +17,47 @@ from tvm_kp.errors import ModelError, OutputError
 @pytest.fixture
 def model(compiled) -> Model:
     sources = {"kws_lib0.c": "int a;\n", "kws_lib1.c": "int b;\n"}
-    return replace(compiled.model, header="/* h */\n", sources=sources, relax="m\n", params=b"\1\0")
+    return replace(
+        compiled.model,
+        header="/* h */\n",
+        sources=sources,
+        relax="m\n",
+        relax_json="{}",
+        params=b"\1\0",
+    )
 
 
 def test_what_was_written_is_read(model: Model, tmp_path: Path) -> None:
-    library_format.write(model, tmp_path / "module.tar")
-    assert library_format.read(tmp_path / "module.tar") == model
+    library_format.write([model], tmp_path / "module.tar")
+    assert library_format.read(tmp_path / "module.tar") == (model,)
     assert [path.name for path in tmp_path.iterdir()] == ["module.tar"]
 
 
+def test_how_memory_is_laid_out_is_read(model: Model, tmp_path: Path) -> None:
+    pools = (Pool("sram", 4000), Pool("dtcm", 96))
+    laid_out = replace(
+        model, planner="exact", workspace_bound=4000, pools=pools, pool_alignment=16,
+        workspace_io=True, constants_section=".qspi",
+    )  # fmt: skip
+    library_format.write([laid_out], tmp_path / "module.tar")
+    assert library_format.read(tmp_path / "module.tar") == (laid_out,)
+
+
+def test_several_models_have_names_of_their_own(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "module.tar"
+    other = replace(model, name="kws_more", sources={"kws_more_lib0.c": "int c;\n"})
+    library_format.write([other, model], path)
+    assert sorted(library_format.read(path), key=lambda m: m.name) == [model, other]
+    before = path.read_bytes()
+    with pytest.raises(ModelError, match=r"2 models are called kws, .* a --module-name"):
+        library_format.write([model, other, model], path)
+    with pytest.raises(ModelError, match="no model"):
+        library_format.write([], path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
 def test_members_and_metadata_are_those_of_version_7(model: Model, tmp_path: Path) -> None:
-    library_format.write(model, tmp_path / "module.tar")
+    library_format.write([model], tmp_path / "module.tar")
     with tarfile.open(tmp_path / "module.tar") as archive:
         assert sorted(archive.getnames()) == [
             "./codegen/host/include/tvmgen_kws.h",
@@ -35,6 +65,7 @@ def test_members_and_metadata_are_those_of_version_7(model: Model, tmp_path: Pat
             "./codegen/host/src/kws_lib1.c",
             "./metadata.json",
             "./parameters/kws.params",
+            "./src/kws.json",
             "./src/kws.relax",
         ]
         text = archive.extractfile("./metadata.json").read().decode()
@@ -64,7 +95,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_an_archive_cut_short(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    library_format.write(model, path)
+    library_format.write([model], path)
     for share in (0.1, 0.5):
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
         with pytest.raises(ModelError):
@@ -73,8 +104,8 @@ def test_an_archive_cut_short(model: Model, tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(model: Model, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
-        library_format.write(model, tmp_path / "none" / "module.tar")
+        library_format.write([model], tmp_path / "none" / "module.tar")
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(OutputError, match="cannot write"):
-        library_format.write(model, tmp_path / "folder.tar")
+        library_format.write([model], tmp_path / "folder.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.tar"]

@@ -74,3 +74,19 @@ def test_state_that_is_part_of_a_join() -> None:
     state = buffer("state", carried=True, parent=joined, offset=16)
     loop = Loop(3, (call([], [buffer("t")]), call([joined], [state]), call([], [buffer("u")])))
     assert spans(Zero(view(state)), loop)["joined"] == (0, 3)
+
+
+def test_inputs_and_outputs_in_the_workspace() -> None:
+    x, y = buffer("x", kind="input"), buffer("y", kind="output")
+    unread, t = buffer("unread", kind="input"), buffer("t")
+    loop = Loop(3, (call([x], [t]), call([t], [y]), call([], [buffer("late")])))
+    program = Program((x, unread), (y,), (call([], [buffer("first")]), loop))
+    found = {b.name: (one.first, one.last) for b, one in lifetimes(program, True).items()}
+    assert found == {
+        "x": (-1, 3),  # every time step reads it
+        "unread": (-1, -1),
+        "first": (0, 0),
+        "t": (1, 2),
+        "y": (1, 4),  # every time step writes to it, and the caller reads it afterwards
+        "late": (3, 3),
+    }

@@ -33,6 +33,10 @@ class Options:
     io: str = "float32"
     allow_float: bool = False
     tuning_records: str = "shipped"
+    memory_planner: str = "best"
+    workspace_pools: Any = None
+    workspace_io: bool = False
+    constants_section: str = ".rodata.tvm"
 
 
 class RecordingDriver(ModuleType):
@@ -53,7 +57,7 @@ class RecordingDriver(ModuleType):
         progress("import", 2.5)
         return self.compiled
 
-    def load(self, path: Path) -> Any:
+    def load(self, path: Path, name: str | None = None) -> Any:
         self.calls |= {"loaded": path}
         return self.compiled.model
 

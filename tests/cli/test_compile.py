@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tvm_kp.artifacts import Pool
 from tvm_kp.errors import FitError
+from tvm_kp.target import Target
 
 TARGET = "--target=mps2-an386"
 
@@ -24,6 +26,22 @@ def test_writes_everything_asked_for(tvm_kp_main, driver, model_file, tmp_path):
     assert written["decisions"][0]["factors"] == [[2, 16], [59, 8]]
     assert written["flash_bytes"] == 2048 + 13728
     assert {p.name for p in tmp_path.iterdir()} == {"kws.pt2", "m.tar", "r.html", "v.json"}
+
+
+def test_report_says_where_constants_and_pools_lie(tvm_kp_main, driver, model_file, tmp_path):
+    page = tmp_path / "r.html"
+    pools = (Pool("constants", 96), Pool("sram", 4000))
+    model = replace(driver.compiled.model, pools=pools, constants_section=".constants")
+    board = Target.load("mps3-an547")
+    driver.compiled = replace(driver.compiled, model=model, target=board)
+    command = ("compile", model_file, "--target=mps3-an547", "-o", tmp_path / "m.tar")
+    answer = tvm_kp_main(*command, "--report", page)
+    assert answer.code == 0, answer.err
+    rows = re.findall(r"<tr><td>(\w+)</td><td[^>]*>(.*?)</td>", page.read_text())
+    assert {
+        *(("flash", "code"), ("constants", "weights")),
+        *(("constants", "workspace pool constants"), ("ram", "workspace pool sram")),
+    } <= set(rows)
 
 
 def test_prints_decisions_and_sizes(tvm_kp_main, driver, model_file, tmp_path):

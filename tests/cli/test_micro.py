@@ -94,10 +94,51 @@ def test_existing_folder_needs_force(tvm_kp_main, project, archive):
 
 
 def test_list_options(tvm_kp_main):
-    answer = tvm_kp_main("micro", "create", "p", "m.tar", "mps2", "--list-options")
+    command = ("micro", "create", "p", "m.tar")
+    answer = tvm_kp_main(*command, "mps2", "--list-options")
     assert answer.code == 0
-    assert answer.out.startswith("board=VALUE")
-    assert "no project options" in tvm_kp_main("micro", "flash", "p", "mps2", "--list-options").out
+    _, head, _, *rows = (line.split() for line in answer.out.splitlines())
+    assert head == ["name", "type", "choices", "default", "steps", "help"]
+    listed = {row[0]: row[1:] for row in rows if row}
+    assert listed["project_type"][:5] == ["str", "host_driven", "batch", "host_driven", "create"]
+    assert listed["profile"][:4] == ["bool", "–", "False", "build"]
+    library = tvm_kp_main(*command, "cmake", "--list-options").out
+    assert "board" in library and "profile" not in library
+
+
+def test_keys_of_templates_are_listed(tvm_kp_main, tmp_path):
+    answer = tvm_kp_main("micro", "create", "p", "m.tar", tmp_path, "--list-options")
+    assert answer.code == 0
+    assert "@SHOW_OUTPUTS@" in answer.out
+
+
+def test_library(tvm_kp_main, archive, tmp_path):
+    folder = tmp_path / "library"
+    made = tvm_kp_main("micro", "create", folder, archive, "zephyr")
+    assert made.code == 0, made.err
+    assert "not built with its SDK: in that folder, type west build" in made.out
+    assert made.out.count("\n") == 1
+    built = tvm_kp_main("micro", "build", folder, "zephyr")
+    assert built.code == 4 and "west build -b BOARD samples/kws" in built.err
+    flashed = tvm_kp_main("micro", "flash", folder, "zephyr")
+    assert flashed.code == 4 and "type west flash" in flashed.err
+    assert "give zephyr" in tvm_kp_main("micro", "build", folder, "cmake").err
+    again = tvm_kp_main("micro", "create", folder, archive, "cmake", "-f")
+    assert again.code == 0 and "tvm-kp micro build builds it" in again.out
+
+
+def test_own_template(tvm_kp_main, archive, tmp_path):
+    template, folder = tmp_path / "mine", tmp_path / "made"
+    template.mkdir()
+    (template / "notes.txt.in").write_text("@NAME@ for @TARGET@\n")
+    made = tvm_kp_main("micro", "create", folder, archive, template)
+    assert made.code == 0, made.err
+    assert (folder / "notes.txt").read_text() == "kws for host\n"
+    of_tvmc = ("template", "--template-dir", template)
+    assert tvm_kp_main("micro", "create-project", folder, archive, *of_tvmc, "-f").code == 0
+    for platform in ((template,), of_tvmc):
+        built = tvm_kp_main("micro", "build", folder, *platform)
+        assert built.code == 4 and "with that firmware's tools" in built.err
 
 
 @pytest.mark.parametrize(
@@ -106,7 +147,13 @@ def test_list_options(tvm_kp_main):
         (["create", "p", "none.tar", "host"], "no archive none.tar"),
         (["create", "p", "m.tar", "mps2"], "host is of platform host, not mps2"),
         (["create", "p", "m.tar", "host", "--project-option", "board"], "NAME=VALUE"),
-        (["create", "p", "m.tar", "host", "--project-option", "cpu=1"], "there are board"),
+        (["create", "p", "m.tar", "host", "--project-option", "cpu=1"], "there are board, model"),
+        (["create", "p", "m.tar", "host", "--project-option", "verbose=1"], "make in the project"),
+        (["create", "p", "m.tar", "host", "--project-option", "project_type=x"], "and batch are"),
+        (["create", "p", "m.tar", "template"], "--template-dir DIR"),
+        (["create", "p", "m.tar", "host", "--template-dir", "."], "belong together"),
+        (["create", "p", "m.tar", "mbed"], "no folder of templates; there are host, mps2, cmake"),
+        (["build", "project", "zephyr"], "is of platform host, not zephyr"),
         (["build", "project", "mps2"], "platform host, not mps2"),
         (["build", "none", "host"], "no project folder none"),
         (["build", "project", "host", "--project-option", "profile=2"], "0 and 1"),
@@ -120,9 +167,3 @@ def test_user_errors(tvm_kp_main, project, monkeypatch, arguments, found):
     assert answer.code == 4
     assert found in answer.err
     assert answer.err.count("\n") == 1
-
-
-def test_unknown_platform(tvm_kp_main):
-    answer = tvm_kp_main("micro", "build", "p", "zephyr")
-    assert answer.code == 2
-    assert "'host', 'mps2'" in answer.err

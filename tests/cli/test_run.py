@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_single_inference_has_no_axis_over_inferences(tvm_kp_main, driver, archi
         assert written["output"].shape == (1, 12)
 
 
+def test_report(tvm_kp_main, driver, archive, tmp_path):
+    page = tmp_path / "r.html"
+    answer = tvm_kp_main("run", archive, "--profile", "--check", "--report", page)
+    assert answer.code == 0, answer.err
+    text = page.read_text()
+    assert "<title>kws run on mps2-an386</title>" in text
+    for found in ("392,000", "389,000", "Compared with this computer", "4 × (2×16) ⊗ (59×8)"):
+        assert found in text, found
+    assert f"Wrote {page}" in answer.out.replace("\n", "")
+    assert tvm_kp_main("run", archive, "--report", tmp_path).code == 4
+
+
 def test_made_up_inputs(tvm_kp_main, driver, archive):
     assert tvm_kp_main("run", archive, "--fill-mode", "ones").code == 0
     assert driver.calls["inputs"]["word"].tolist() == [1, 1]
@@ -62,6 +75,32 @@ def test_target_of_ones_choice(tvm_kp_main, driver, archive):
     assert driver.calls["target"].name == "host"
     assert tvm_kp_main("run", archive).code == 0
     assert driver.calls["target"].name == "mps2-an386"
+
+
+def test_check_compares_with_this_computer(tvm_kp_main, driver, archive):
+    other = {"output": driver.result.outputs["output"].copy()}
+    other["output"][1, 0, 3] += 0.5
+    results = [driver.result, replace(driver.result, outputs=other)]
+    driver.run = lambda model, target, inputs, **settings: (
+        results[0] if target.name == "mps2-an386" else results[1]
+    )
+    answer = tvm_kp_main("run", archive, "--check")
+    assert answer.code == 0, answer.err
+    row = answer.out.strip().splitlines()[-1].split()
+    assert row == ["output", "0.5", "23"]
+    results[1] = results[0]
+    last = tvm_kp_main("run", archive, "--check").out.strip().splitlines()[-1]
+    assert last.split() == ["output", "0", "23"]
+
+
+def test_check_with_a_reference(tvm_kp_main, driver, archive, compiled, monkeypatch):
+    answer = tvm_kp_main("run", archive, "--check", "--reference", archive)
+    assert answer.code == 0, answer.err
+    assert driver.calls["target"].name == "mps2-an386"
+    models = iter([compiled.model, replace(compiled.model, outputs=compiled.model.inputs)])
+    driver.load = lambda path: next(models)
+    answer = tvm_kp_main("run", archive, "--check", "--reference", archive)
+    assert answer.code == 4 and "its outputs are others" in answer.err
 
 
 def test_print_top(tvm_kp_main, driver, archive):
@@ -80,6 +119,7 @@ def test_print_top(tvm_kp_main, driver, archive):
         (["m.tar", "--target", "hots"], "did you mean host"),
         ([".", "--target", "host"], "leave --target out"),
         (["."], "project.json"),
+        (["m.tar", "--reference", "m.tar"], "give --check, too"),
     ],
 )
 def test_user_errors(tvm_kp_main, driver, archive, monkeypatch, arguments, found):

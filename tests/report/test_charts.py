@@ -8,7 +8,7 @@ import pytest
 
 from tvm_kp.artifacts import Footprint, OperatorCount
 from tvm_kp.report import Bars, operator_bars, size_bars, total_bars
-from tvm_kp.report.charts import MOST_BARS, svg
+from tvm_kp.report.charts import LONGEST_LINE, MOST_BARS, SERIES, Shares, drift_lines, svg
 
 BARS = Bars("Bytes & more", ("flash", "RAM"), {"dense": (250_000, None), "Kronecker": (16_000, 3)})
 
@@ -17,7 +17,8 @@ def test_chart_is_an_element_with_names_and_values():
     chart = svg(BARS, "chart0")
     root = ElementTree.fromstring(chart)
     assert root.tag.endswith("svg")
-    assert root.get("aria-label") == "Bytes & more"
+    assert root.get("role") == "img"
+    assert root[0].tag.endswith("title") and root[0].text == "Bytes & more"
     words = {element.text for element in root.iter() if element.tag.endswith("text")}
     assert {"flash", "RAM", "dense", "Kronecker", "250,000", "16,000", "3"} <= words
 
@@ -69,3 +70,32 @@ def test_smallest_operators_are_left_out_and_said(result):
     assert len(bars.groups) == MOST_BARS
     assert bars.groups[0] == f"op{MOST_BARS + 2}"
     assert "3 smallest" in bars.title
+
+
+def words(chart):
+    root = ElementTree.fromstring(svg(chart, "chart0"))
+    return [element.text for element in root.iter() if element.tag.endswith("text")]
+
+
+def test_long_names_are_wrapped_and_whole():
+    name = "tvmgen_default_" + "fused_" * 12 + "x" * 40
+    lines = [word for word in words(Bars("", (name,), {"m": (1,)})) if word != "1"]
+    assert "".join(lines) == name
+    assert all(len(line) <= LONGEST_LINE for line in lines[:-1]) and len(lines[-1]) == 40
+
+
+def test_shares_say_how_much_of_what():
+    shown = words(Shares("Memories used", {"flash": (1024, 4096), "ram": (0, 1_000_000)}))
+    assert " ".join(shown) == "flash: 1,024 of 4,096 ram: 0 of 1,000,000 25.00% 0.00%"
+
+
+def test_drift_is_that_of_the_states_with_the_largest_errors(quantized):
+    lines = drift_lines(quantized)
+    assert lines.series == {"step.h": ((1, 0.1), (2, 0.2), (3, 0.05))}
+    assert drift_lines(replace(quantized, tensors=quantized.tensors[1:])) is None
+    state = quantized.tensors[0]
+    many = tuple(replace(state, name=f"s{i}", drift=(0.5, 0.1 * i)) for i in range(9))
+    lines = drift_lines(replace(quantized, tensors=many))
+    assert list(lines.series) == [f"s{i}" for i in range(8, 8 - len(SERIES), -1)]
+    assert "3 smallest" in lines.title
+    assert "1" in words(lines)

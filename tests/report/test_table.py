@@ -43,6 +43,13 @@ def test_html_is_escaped():
     assert "<td>&lt;none&gt;</td>" in page
     assert "<td class=number>12,345</td>" in page
     assert "<p class=note>a note</p>" in page
+    assert "<th scope=col>what</th><th scope=col class=number>bytes</th>" in page
+
+
+def test_long_cells_may_be_broken_anywhere():
+    page = Table("", ("operator",), (("tvmgen_default_fused_matmul",), ("short",))).to_html()
+    assert "<td class=long>tvmgen_default_fused_matmul</td>" in page
+    assert "<td>short</td>" in page
 
 
 def test_markdown():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tvm_kp.artifacts import OutputError, Recurrence
+from tvm_kp.artifacts import OutputError, Pool, Recurrence
 from tvm_kp.report import (
     decision_table,
     error_table,
@@ -61,6 +61,15 @@ def test_footprint_adds_up(compiled):
     for memory in ("flash", "RAM"):
         parts = {what: size for where, what, size in rows if where == memory}
         assert parts.pop("all") == sum(parts.values())
+
+
+def test_how_good_the_plan_of_the_workspace_is(compiled):
+    assert footprint_table(compiled.model, compiled.footprint).note == ""
+    planned = replace(compiled.model, planner="best", workspace_bound=4000)
+    note = footprint_table(planned, compiled.footprint).note
+    assert "4,096 bytes, planned by best; no plan in one piece needs less than 4,000." in note
+    pooled = replace(planned, pools=(Pool("dtcm", 96), Pool("sram", 4000)))
+    assert footprint_table(pooled, compiled.footprint).note.endswith("96 in dtcm, 4,000 in sram.")
 
 
 def test_times(result):

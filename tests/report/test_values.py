@@ -14,6 +14,7 @@ def test_compile_keys(compiled):
             "tables_bytes",
             "weights_bytes",
             "workspace_bytes",
+            "workspace",
             "stages",
             "recurrences",
             "output_errors",
@@ -30,6 +31,7 @@ def test_compile_keys(compiled):
         value["flash_bytes"] == value["code_bytes"] + value["tables_bytes"] + value["weights_bytes"]
     )
     assert value["stages"] == {"import": 2.5, "emit": 0.25}
+    assert value["workspace"].keys() == {"planner", "peak_bytes", "bound_bytes", "pools", "io"}
 
 
 def test_run_on_a_board(result):

@@ -12,6 +12,7 @@ from tvm_kp.artifacts import Model, RunResult
 from tvm_kp.board.cycles import check as check_cycles
 from tvm_kp.board.project import Project, build, create
 from tvm_kp.board.records import as_records
+from tvm_kp.board.session import Session, StackUse
 from tvm_kp.board.toolchain import check_fit, footprint
 from tvm_kp.board.toolchain import find as find_compiler
 from tvm_kp.board.trials import Trial, TrialResult, TrialRun, compile_trial, run_trials
@@ -19,6 +20,8 @@ from tvm_kp.target import Target
 
 __all__ = [
     "Project",
+    "Session",
+    "StackUse",
     "Trial",
     "TrialResult",
     "TrialRun",

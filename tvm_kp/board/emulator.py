@@ -13,6 +13,7 @@ import numpy as np
 
 from tvm_kp.artifacts import Model, OperatorCount, RunResult
 from tvm_kp.board import toolchain
+from tvm_kp.board.transport import PipeTransport
 from tvm_kp.errors import MissingToolError, RunError
 from tvm_kp.target import Target
 
@@ -58,14 +59,29 @@ def run(
     )
 
 
-def _operators(model: Model, table: np.ndarray) -> tuple[OperatorCount, ...]:
-    """Each operator's median over the inferences."""
-    calls = np.median(table["operators"]["calls"], axis=0)
-    instructions = np.median(table["operators"]["instructions"], axis=0)
+def connect(image: Path, target: Target) -> PipeTransport:
+    """The serial line of a fresh start of the firmware ``image``. Raises MissingToolError."""
+
+    def explain(text: str, status: int) -> str:
+        return failure(text, status, image, target)
+
+    # Of QEMU's lines a pipe is the quickest to notice who listens: of a pty it asks once a second.
+    return PipeTransport(command(image, target, serial="stdio"), explain)
+
+
+def medians(model: Model, calls: np.ndarray, counts: np.ndarray) -> tuple[OperatorCount, ...]:
+    """Each operator's medians of arrays (inferences, operators)."""
     return tuple(
         OperatorCount(operator.name, round(float(c)), round(float(i)))
-        for operator, c, i in zip(model.operators, calls, instructions, strict=True)
+        for operator, c, i in zip(
+            model.operators, np.median(calls, axis=0), np.median(counts, axis=0), strict=True
+        )
     )
+
+
+def _operators(model: Model, table: np.ndarray) -> tuple[OperatorCount, ...]:
+    """Each operator's median over the inferences."""
+    return medians(model, table["operators"]["calls"], table["operators"]["instructions"])
 
 
 def _start(
@@ -126,13 +142,13 @@ def _emulate(image: Path, target: Target, folder: Path, timeout_s: float) -> Non
         raise RunError(failure(text, done.returncode, image, target))
 
 
-def command(image: Path, target: Target) -> list[str]:
-    """What starts ``image``. Raises MissingToolError."""
+def command(image: Path, target: Target, serial: str = "none") -> list[str]:
+    """What starts ``image``, whose UART is the ``serial`` line. Raises MissingToolError."""
     runner = target.runner
     words = [_find(target), "-M", runner.machine, "-kernel", str(image.resolve())]
     words += ["-icount", f"shift={runner.icount_shift},align=off,sleep=off"]
     words += ["-semihosting-config", "enable=on,target=native"]
-    words += ["-display", "none", "-monitor", "none", "-serial", "none", "-nodefaults"]
+    words += ["-display", "none", "-monitor", "none", "-serial", serial, "-nodefaults"]
     return words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tvm_kp.artifacts import Model, RunResult
+from tvm_kp.board.transport import PipeTransport
 from tvm_kp.errors import RunError
 from tvm_kp.target import Target
 
@@ -47,6 +49,18 @@ def run(
         for buffer, array, spec in zip(outs, outputs.values(), model.outputs, strict=True):
             array[index] = buffer.view(spec.dtype).reshape(spec.shape)
     return RunResult(outputs, seconds=tuple(seconds))
+
+
+def connect(image: Path, target: Target) -> PipeTransport:
+    """The line to a fresh process of the firmware ``image``."""
+
+    def explain(text: str, status: int) -> str:
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return (
+            f"the firmware on {target.name} ended {how}: {' '.join(text.split()) or 'no message'}"
+        )
+
+    return PipeTransport([str(image)], explain)
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -7,54 +7,100 @@ Makefile  project.json
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from tvm_kp.artifacts import Model, TensorSpec
 from tvm_kp.board import toolchain
+from tvm_kp.errors import TargetError
 from tvm_kp.target import Target
 
-FORMAT = 1
+FORMAT = 2
+BATCH, HOST_DRIVEN = "batch", "host_driven"
+KINDS = (HOST_DRIVEN, BATCH)
 _TEMPLATES = Path(__file__).parent / "templates"
+_IDENTITY_BYTES = 8
+_POOL_SECTION = ".bss.noinit.pool."
 
 
-def write_project(model: Model, target: Target, folder: Path) -> None:
-    """Write the whole project of ``model`` for ``target`` into the empty ``folder``."""
+def write_project(model: Model, target: Target, kind: str, folder: Path) -> None:
+    """Write the whole project of ``model`` for ``target``, one of ``KINDS``, into the empty
+    ``folder``. Raises TargetError for a host-driven one if the target has no UART."""
     toolchain.write_sources(model, folder / "model")
-    harness = _TEMPLATES / ("firmware" if _is_bare(target) else "host")
+    harness = _harness(target, kind)
     for part, pattern in (("src", "*.c"), ("include", "*.h")):
         (folder / part).mkdir()
-        for path in sorted(harness.glob(pattern)):
+        for path in (p for name in harness for p in sorted((_TEMPLATES / name).glob(pattern))):
             shutil.copyfile(path, folder / part / path.name)
     _write(folder / "include" / "kp_model.h", _fill("kp_model.h.in", _buffers(model)))
     if _is_bare(target):
         _write_board(model, target, folder / "board")
-    _write(folder / "Makefile", _fill("Makefile.in", _make_variables(model, target)))
-    description = {"format": FORMAT, "target": target.to_dict(), "model": _describe(model)}
+    _write(folder / "Makefile", _fill("Makefile.in", _make_variables(model, target, kind)))
+    description = {
+        "format": FORMAT,
+        "kind": kind,
+        "identity": identity(model).hex(),
+        "target": target.to_dict(),
+        "model": _describe(model),
+    }
     _write(folder / "project.json", json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 
-def image_name(target: Target) -> str:
+def identity(model: Model) -> bytes:
+    """What tells the C of ``model`` from that of another: 8 bytes."""
+    digest = hashlib.sha256(model.header.encode())
+    for name, text in sorted(model.sources.items()):
+        digest.update(f"{name}\0{text}\0".encode())
+    return digest.digest()[:_IDENTITY_BYTES]
+
+
+def image_name(target: Target, kind: str) -> str:
     """The file that a build makes."""
-    return "firmware.elf" if _is_bare(target) else "libmodel.so"
+    if _is_bare(target):
+        return "firmware.elf"
+    return "firmware" if kind == HOST_DRIVEN else "libmodel.so"
 
 
-def link_flags(target: Target, board: Path | str) -> tuple[str, ...]:
+def link_flags(target: Target, board: Path | str, kind: str = BATCH) -> tuple[str, ...]:
     """How an image is linked whose board files lie in ``board``."""
     if target.toolchain.linker_script is None:
-        return (*target.toolchain.ldflags, "-shared")
+        return (*target.toolchain.ldflags, *(["-shared"] if kind == BATCH else []))
     script = f"-T{board}/{target.toolchain.linker_script.name}"
     return (*target.toolchain.ldflags, f"-L{board}", script, "-Wl,--gc-sections")
 
 
-def harness_flags(target: Target) -> tuple[str, ...]:
+def harness_flags(target: Target, kind: str = BATCH) -> tuple[str, ...]:
     """What the harness is compiled with beside the flags of everything."""
     if not _is_bare(target):
         return ()
-    return (f"-DKP_TICKS_PER_INSTRUCTION={target.runner.ticks_per_instruction}",)
+    values: dict[str, object] = {"TICKS_PER_INSTRUCTION": target.runner.ticks_per_instruction}
+    if kind == HOST_DRIVEN and target.uart is not None:
+        values |= {
+            "UART": f"{target.uart.origin:#010x}u",
+            "UART_INTERRUPT": f"{target.uart.interrupt}u",
+            "UART_CLOCK_HZ": f"{target.uart.clock_hz}u",
+            "UART_BAUD": f"{target.uart.baud}u",
+        }
+    return tuple(f"-DKP_{name}={value}" for name, value in values.items())
+
+
+def _harness(target: Target, kind: str) -> tuple[str, ...]:
+    """The folders of templates that a project is made of."""
+    if kind == BATCH:
+        bare = ("measure", "firmware", "semihosting", "batch")
+        return bare if _is_bare(target) else ("host",)
+    if not _is_bare(target):
+        return ("measure", "link", "link/host")
+    if target.uart is None:
+        raise TargetError(
+            f"{target.name} has no [uart] in its description, so no host can drive it: add one, "
+            f"or make a project with project_type={BATCH}"
+        )
+    return ("measure", "firmware", "link", "link/cortex_m", f"link/{target.uart.driver}")
 
 
 def _is_bare(target: Target) -> bool:
@@ -71,21 +117,30 @@ def _write_board(model: Model, target: Target, folder: Path) -> None:
         f"  {name} : ORIGIN = {m.origin:#010x}, LENGTH = {m.length:#010x}"
         for name, m in target.memories.items()
     )
-    rodata = toolchain.constants_memory(model.constants_bytes, target)
+    rodata = toolchain.constants_memory(model.constants_bytes, target, model.constants_section)
     text = f"/* The memories of {target.name}. */\nMEMORY {{\n{memories}\n}}\n"
-    text += f'REGION_ALIAS("rodata", {rodata})\n'
+    text += f'REGION_ALIAS("rodata", {rodata})\n' + _pool_sections(model, target)
     _write(folder / "memory.ld", text)
 
 
-def _make_variables(model: Model, target: Target) -> dict[str, str]:
+def _pool_sections(model: Model, target: Target) -> str:
+    """Where the pools lie that the target has a memory for; the others lie in RAM."""
+    own = [pool.name for pool in model.pools if toolchain.own_memory(pool.name, target)]
+    rows = "\n".join(
+        f"  .pool.{name} (NOLOAD) : {{ *({_POOL_SECTION}{name}) }} > {name}" for name in own
+    )
+    return f"SECTIONS {{\n{rows}\n}}\n" if own else ""
+
+
+def _make_variables(model: Model, target: Target, kind: str) -> dict[str, str]:
     return {
         "TITLE": f"Model {model.name} for {target.name}.",
         "COMPILER": target.toolchain.prefix + "gcc",
-        "CFLAGS": " ".join((*toolchain.cflags(target), *harness_flags(target))),
+        "CFLAGS": " ".join((*toolchain.cflags(target), *harness_flags(target, kind))),
         "MODEL_CFLAGS": " ".join(toolchain.MODEL_CFLAGS),
-        "LDFLAGS": " ".join(link_flags(target, "board")),
+        "LDFLAGS": " ".join(link_flags(target, "board", kind)),
         "LDLIBS": " ".join(toolchain.LDLIBS),
-        "IMAGE": image_name(target),
+        "IMAGE": image_name(target, kind),
     }
 
 
@@ -96,6 +151,8 @@ def _buffers(model: Model) -> dict[str, str]:
         "NAME": model.name,
         "HEADER": model.header_name,
         "OPERATOR_COUNT": str(len(model.operators)),
+        "IDENTITY": ", ".join(f"0x{byte:02x}" for byte in identity(model)),
+        "POOLS": "".join(f"{line}\n" for line in _pools(model)),
         **_entry(model),
         "BUFFERS": "\n".join(
             f"static uint8_t {_buffer(kind, t)}[{t.nbytes}] __attribute__((aligned(16)));"
@@ -108,18 +165,38 @@ def _buffers(model: Model) -> dict[str, str]:
         values[f"{kind}_COUNT"] = str(len(tensors))
         values[f"{kind}_TABLE"] = _rows(f"{{{b}, sizeof {b}}}" for _, b in names)
         values[f"{kind}_FIELDS"] = _rows(f".{name} = {b}" for name, b in names)
+        values[f"{kind}_PLACES"] = "\n".join(
+            f"  buffers[{index}] = (struct kp_buffer){{at.{t.name}, {t.nbytes}}};"
+            for index, t in enumerate(tensors)
+        )
+    values["TENSORS"] = _fill("mapped.h.in" if model.workspace_io else "buffers.h.in", values)
     return values
 
 
 def _entry(model: Model) -> dict[str, str]:
     """How one inference is run, and what comes before the first."""
     entry, *resets = model.entries
-    state = ", &kp_state" if resets else ""
+    arguments = [] if model.workspace_io else ["&kp_input_struct", "&kp_output_struct"]
+    arguments += ["&kp_state"] if resets else []
+    arguments += ["&kp_pools"] if model.pools else []
     return {
         "STATE": f"static struct tvmgen_{model.name}_state kp_state;" if resets else "",
         "START": f"{resets[0]}(&kp_state)" if resets else "0",
-        "RUN": f"{entry}(&kp_input_struct, &kp_output_struct{state})",
+        "RUN": f"{entry}({', '.join(arguments)})",
+        "MAPPED": "&kp_pools" if model.pools else "",
     }
+
+
+def _pools(model: Model) -> Iterator[str]:
+    """A buffer for each workspace pool, and the struct of them."""
+    for pool in model.pools:
+        section = f'section("{_POOL_SECTION}{pool.name}")'
+        yield f"static uint8_t kp_pool_{pool.name}[{pool.nbytes}]"
+        yield f"    __attribute__(({section}, aligned({model.pool_alignment})));"
+    if model.pools:
+        yield f"static struct tvmgen_{model.name}_workspace_pools kp_pools = {{"
+        yield _rows(f".{pool.name} = kp_pool_{pool.name}" for pool in model.pools)
+        yield "};"
 
 
 def _buffer(kind: str, tensor: TensorSpec) -> str:
@@ -142,6 +219,7 @@ def _describe(model: Model) -> dict[str, object]:
         "constants_bytes": model.constants_bytes,
         "tables_bytes": model.tables_bytes,
         "state_bytes": model.state_bytes,
+        "workspace_io": model.workspace_io,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,10 +12,21 @@ from typing import Any
 import numpy as np
 
 from tvm_kp.artifacts import Model, Operator, RunResult, TensorSpec
-from tvm_kp.board import emulator, host, toolchain
-from tvm_kp.board.layout import FORMAT, harness_flags, image_name, link_flags, write_project
+from tvm_kp.board import driven, emulator, host, toolchain
+from tvm_kp.board.folder import DESCRIPTION, write_whole
+from tvm_kp.board.layout import (
+    BATCH,
+    FORMAT,
+    HOST_DRIVEN,
+    KINDS,
+    harness_flags,
+    identity,
+    image_name,
+    link_flags,
+    write_project,
+)
 from tvm_kp.board.records import as_records
-from tvm_kp.errors import OutputError, TargetError
+from tvm_kp.errors import InputError, OutputError, TargetError
 from tvm_kp.target import Target
 
 RUNNERS = {"host": host.run, "qemu": emulator.run}
@@ -24,28 +34,54 @@ RUNNERS = {"host": host.run, "qemu": emulator.run}
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder and what its project.json says."""
+    """A project folder and what its project.json says.
+
+    A ``batch`` runs many inferences and ends, a ``host_driven`` one answers a ``Session``;
+    ``identity`` is that of the model which it was made of.
+    """
 
     directory: Path
     model: Model
     target: Target
+    kind: str
+    identity: bytes
 
     @classmethod
     def open(cls, directory: Path | str) -> Project:
         """The project in ``directory``; TargetError if there is none, or one not understood."""
         folder = Path(directory).resolve()
-        path = folder / "project.json"
+        path = folder / DESCRIPTION
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
+            if "platform" in table:
+                raise TargetError(f"{directory} is a library: run a firmware with it")
             if table["format"] != FORMAT:
                 raise TargetError(f"{path}: format {table['format']}, expected {FORMAT}")
             target = Target.from_dict(table["target"], folder / "board", str(path))
-            return cls(folder, _read_model(table["model"], folder / "model"), target)
+            model = _read_model(table["model"], folder / "model")
+            kind = KINDS[KINDS.index(table["kind"])]
+            return cls(folder, model, target, kind, bytes.fromhex(table["identity"]))
         except OSError as error:
             message = f"{directory} is no project folder ({error.filename}: {error.strerror})"
             raise TargetError(f"{message}; make one with `micro create`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise TargetError(f"{path} cannot be understood ({error!r}); create it again") from None
+
+    def image_path(self, profile: bool = False) -> Path:
+        """Where a build puts its image."""
+        out = self.directory / "build" / ("profile" if profile else "")
+        return out / image_name(self.target, self.kind)
+
+    def image(self, profile: bool = False) -> Path:
+        """The image, built if it is missing or older than a file that it is made of."""
+        image = self.image_path(profile)
+        made_of = [self.directory / DESCRIPTION]
+        for part in ("model", "include", "src", "board"):
+            made_of += (self.directory / part).glob("*")
+        newest = max(file.stat().st_mtime_ns for file in made_of)
+        if image.is_file() and image.stat().st_mtime_ns > newest:
+            return image
+        return build(self, profile)
 
     def run(
         self,
@@ -62,43 +98,39 @@ class Project:
         records = as_records(self.model.inputs, inputs)
         count = len(next(iter(records.values()), ()))
         repeated = {name: np.concatenate([array] * repeat) for name, array in records.items()}
-        result = RUNNERS[self.target.runner.kind](
-            lambda profiled: build(self, profiled),
-            self.model,
-            self.target,
-            repeated,
-            profile,
-            timeout_s or self.target.runner.timeout_s,
-        )
+        timeout_s = timeout_s or self.target.runner.timeout_s
+        if self.kind == HOST_DRIVEN:
+            result = driven.run(self, repeated, profile, timeout_s)
+        else:
+            result = RUNNERS[self.target.runner.kind](
+                lambda profiled: build(self, profiled),
+                self.model,
+                self.target,
+                repeated,
+                profile,
+                timeout_s,
+            )
         first = {name: array[:count] for name, array in result.outputs.items()}
         return replace(result, outputs=first)
 
 
-def create(model: Model, target: Target, directory: Path | str, force: bool = False) -> Project:
+def create(
+    model: Model,
+    target: Target,
+    directory: Path | str,
+    force: bool = False,
+    kind: str = BATCH,
+) -> Project:
     """Write the project of ``model`` for ``target`` into ``directory``, whole or not at all.
 
-    Raises OutputError if there is something already: without ``force`` anything but an empty
-    folder, with ``force`` anything that is not a project.
+    Raises InputError for an unknown ``kind``, TargetError if the target cannot have one of it, and
+    OutputError if there is something already: without ``force`` anything but an empty folder,
+    with ``force`` anything that is not a project.
     """
-    folder = Path(directory).resolve()
-    _check_free(folder, force)
-    temporary: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        # mkdtemp keeps others out; a project is an ordinary folder.
-        made = temporary / folder.name
-        made.mkdir()
-        write_project(model, target, made)
-        if folder.exists():
-            folder.rename(temporary / "old")
-        made.rename(folder)
-    except OSError as error:
-        raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return Project(folder, model, target)
+    if kind not in KINDS:
+        raise InputError(f"there is no project_type {kind!r}; there are {', '.join(KINDS)}")
+    folder = write_whole(directory, force, lambda made: write_project(model, target, kind, made))
+    return Project(folder, model, target, kind, identity(model))
 
 
 def build(project: Project, profile: bool = False) -> Path:
@@ -109,13 +141,14 @@ def build(project: Project, profile: bool = False) -> Path:
     """
     target, folder = project.target, project.directory
     flags = [f"-I{folder / name}" for name in ("model", "include")]
-    flags += [*harness_flags(target), *(["-DTVMGEN_PROFILE"] if profile else [])]
-    out = folder / "build" / ("profile" if profile else "")
+    flags += [*harness_flags(target, project.kind), *(["-DTVMGEN_PROFILE"] if profile else [])]
+    image = project.image_path(profile)
+    out = image.parent
     toolchain.find(target)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="objects-", dir=out) as name:
-            fresh = Path(name) / image_name(target)
+            fresh = Path(name) / image.name
             objects = []
             for part in ("model", "src", "board"):
                 strict = toolchain.MODEL_CFLAGS if part == "model" else ()
@@ -123,20 +156,11 @@ def build(project: Project, profile: bool = False) -> Path:
                 objects += toolchain.compile_objects(
                     sources, target, Path(name) / part, (*flags, *strict)
                 )
-            toolchain.link(objects, target, fresh, link_flags(target, folder / "board"))
-            return fresh.replace(out / fresh.name)
+            linking = link_flags(target, folder / "board", project.kind)
+            toolchain.link(objects, target, fresh, linking)
+            return fresh.replace(image)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
-
-
-def _check_free(folder: Path, force: bool) -> None:
-    """Refuse to write over what is there, and with ``force`` over what is no project."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not force:
-        raise OutputError(f"{folder} exists already; give another folder, or --force to replace it")
-    if not (folder / "project.json").is_file():
-        raise OutputError(f"{folder} is not a project, so it is not replaced; give another folder")
 
 
 def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
@@ -159,4 +183,5 @@ def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
         constants_bytes=table["constants_bytes"],
         tables_bytes=table["tables_bytes"],
         state_bytes=table["state_bytes"],
+        workspace_io=table["workspace_io"],
     )

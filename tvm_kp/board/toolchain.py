@@ -84,16 +84,21 @@ def footprint(model: Model, target: Target) -> Footprint:
         link(objects, target, image, ("-nostartfiles", entry))
         sections = _sections(image, target)
         symbols = _symbols(image, target)
-    flash = sum(size for name, size in sections if name.startswith(_FLASH))
+    in_flash = (*_FLASH, model.constants_section)
+    flash = sum(size for name, size in sections if name.startswith(in_flash))
     ram = sum(size for name, size in sections if name.startswith(_RAM))
-    tensors = [(f"{t.name} (input or output, ram)", t.nbytes) for t in model.inputs + model.outputs]
+    io = () if model.workspace_io else model.inputs + model.outputs
+    tensors = [(f"{t.name} (input or output, ram)", t.nbytes) for t in io]
+    tensors += [(f"{pool.name} (workspace pool)", pool.nbytes) for pool in model.pools]
     return Footprint(
         code_bytes=flash - model.constants_bytes,
         tables_bytes=model.tables_bytes,
         weights_bytes=model.constants_bytes - model.tables_bytes,
-        ram_bytes=ram + model.io_bytes + model.state_bytes,
+        ram_bytes=ram + model.io_bytes + model.state_bytes + sum(p.nbytes for p in model.pools),
         stack_bytes=stack,
         sections=tuple(sorted([*symbols, *tensors], key=lambda row: -row[1])),
+        pools=model.pools,
+        constants_section=model.constants_section,
     )
 
 
@@ -112,9 +117,16 @@ def _frames(path: Path) -> list[int]:
     return [int(line.split("\t")[1]) for line in lines]
 
 
-def constants_memory(constants_bytes: int, target: Target) -> str:
-    """The memory in which a model's constants lie: flash, unless they would crowd out the code
-    there and the target has a memory for them."""
+def own_memory(name: str, target: Target) -> str | None:
+    """The memory that the target has for what is called ``name``, beside flash and RAM."""
+    return name if name in target.memories and name not in ("flash", "ram") else None
+
+
+def constants_memory(constants_bytes: int, target: Target, section: str = "") -> str:
+    """The memory in which a model's constants lie: one called like their ``section``, else flash,
+    unless they would crowd out the code there and the target has a memory for them."""
+    if (own := own_memory(section.removeprefix("."), target)) is not None:
+        return own
     crowded = constants_bytes > target.memories["flash"].length // 2
     return "constants" if crowded and "constants" in target.memories else "flash"
 
@@ -125,8 +137,12 @@ def check_fit(footprint: Footprint, target: Target) -> None:
         return
     needs = {"flash": footprint.code_bytes, "ram": footprint.ram_bytes}
     constants = footprint.weights_bytes + footprint.tables_bytes
-    place = constants_memory(constants, target)
-    needs[place] = needs.get(place, 0) + constants
+    parts = [(constants_memory(constants, target, footprint.constants_section), constants)]
+    for pool in footprint.pools:
+        needs["ram"] -= pool.nbytes
+        parts.append((own_memory(pool.name, target) or "ram", pool.nbytes))
+    for place, nbytes in parts:
+        needs[place] = needs.get(place, 0) + nbytes
     over = [
         f"{name} {need} of {target.memories[name].length} bytes"
         for name, need in needs.items()

@@ -12,7 +12,7 @@ from tvm_kp.errors import FitError
 from tvm_kp.target import Target
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SHARED = ("fault.c", "measure.c", "semihosting.c")
+_HARNESS = ("trials", "firmware", "semihosting")
 
 # The RAM begins with a stack for kernels, one for the harness, and variables.
 _STACK_BYTES = 1 << 16
@@ -42,10 +42,11 @@ def build_image(
     (folder / "kp_memories.h").write_text(_addresses(target), encoding="utf-8")
     (folder / "kp_kernels.c").write_text(_table([name for name, _ in kernels]), encoding="utf-8")
     wraps = (int(limit * target.runner.ticks_per_instruction) >> _COUNTER_BITS) + 1
-    includes = (f"-I{path}" for path in (folder, _TEMPLATES / "trials", _TEMPLATES / "firmware"))
+    harness = [_TEMPLATES / name for name in _HARNESS]
+    includes = (f"-I{path}" for path in (folder, _TEMPLATES / "measure", *harness))
     flags = (*includes, *harness_flags(target), f"-DKP_LIMIT_WRAPS={wraps}")
-    sources = [startup, folder / "kp_kernels.c", *sorted((_TEMPLATES / "trials").glob("*.c"))]
-    sources += [_TEMPLATES / "firmware" / name for name in _SHARED]
+    sources = [startup, folder / "kp_kernels.c"]
+    sources += [path for part in harness for path in sorted(part.glob("*.c"))]
     objects = toolchain.compile_objects(sources, target, folder, flags)
     objects += dict.fromkeys(path for _, path in kernels)
     stack = f"-Wl,--defsym=__stack_size={2 * _STACK_BYTES}"

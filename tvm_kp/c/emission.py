@@ -11,6 +11,8 @@ from tvm import tirx
 
 from tvm_kp.c.expressions import C_TYPES
 from tvm_kp.c.functions import FunctionPrinter
+from tvm_kp.c.memory import Memory
+from tvm_kp.c.memory_settings import CONSTANTS_SECTION
 from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.tir_main import TirMain
@@ -29,15 +31,21 @@ class Emission:
     main: TirMain
     reset: TirMain | None
     operators: Mapping[str, tirx.PrimFunc]
-    offsets: Mapping[Buffer, int]
-    workspace_bytes: int
+    memory: Memory
     alignment: int
+    constants_section: str = CONSTANTS_SECTION
 
     def symbol(self, name: str) -> str:
         return c_name(f"tvmgen_{self.name}_{name}")
 
     def macro(self, name: str) -> str:
         return self.symbol(name).upper()
+
+    @property
+    def workspace_io(self) -> bool:
+        """Whether inputs and outputs lie in the workspace, where a caller has to ask for them."""
+        io = (*self.program.inputs, *self.program.outputs)
+        return any(buffer in self.memory.places for buffer in io)
 
     @property
     def states(self) -> tuple[Buffer, ...]:
@@ -118,16 +126,37 @@ def elements(buffer: Buffer) -> int:
     return max(1, buffer.nbytes // np.dtype(buffer.dtype).itemsize)
 
 
+def address(emission: Emission, buffer: Buffer) -> str:
+    """The C expression of where a planned buffer lies."""
+    pool, offset = emission.memory.places[buffer]
+    start = f"((uint8_t *)workspace_pools->{pool})" if pool else "global_workspace"
+    return f"(void *)&{start}[{offset}]"
+
+
 def state_pointer(emission: Emission) -> str:
     return f"struct tvmgen_{emission.name}_state* state"
+
+
+def pool_parameters(emission: Emission) -> list[str]:
+    """The parameter that functions take which reach into the pools, if there are any."""
+    one = f"struct tvmgen_{emission.name}_workspace_pools* workspace_pools"
+    return [one] if emission.memory.pools else []
 
 
 def entry_prototype(emission: Emission) -> str:
     prefix = f"struct tvmgen_{emission.name}"
     params = [f"{prefix}_inputs* inputs", f"{prefix}_outputs* outputs"]
+    params = [] if emission.workspace_io else params
     params += [state_pointer(emission)] if emission.states else []
+    params += pool_parameters(emission)
     entry = emission.symbol("step" if emission.states else "run")
-    return f"int32_t {entry}({', '.join(params)})"
+    return f"int32_t {entry}({', '.join(params) or 'void'})"
+
+
+def map_prototype(emission: Emission, kind: str) -> str:
+    """Of the function that tells where ``kind``, inputs or outputs, lie in the workspace."""
+    params = ", ".join(pool_parameters(emission)) or "void"
+    return f"struct tvmgen_{emission.name}_{kind} {emission.symbol(f'map_{kind}')}({params})"
 
 
 def _roles(call: Call) -> Iterator[str]:

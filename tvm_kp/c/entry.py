@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tvm_kp.c.emission import Emission, elements, entry_prototype, pointer, state_pointer
+from tvm_kp.c.emission import (
+    Emission,
+    address,
+    elements,
+    entry_prototype,
+    map_prototype,
+    pointer,
+    pool_parameters,
+    state_pointer,
+)
 from tvm_kp.c.expressions import C_TYPES, MATH_CONSTANTS, float_literal
 from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.tir_main import TirMain
@@ -29,6 +38,7 @@ def entry_file(emission: Emission) -> Iterator[str]:
     yield from constants
     yield from _workspace(emission)
     yield from _main(emission)
+    yield from _maps(emission)
     yield from _entry(emission)
 
 
@@ -50,7 +60,8 @@ def _constants(emission: Emission) -> Iterator[str]:
     for buffer in constants:
         aligned = f"__attribute__((aligned({emission.alignment})))"
         yield f"  {C_TYPES[buffer.dtype]} {buffer.name}[{elements(buffer)}] {aligned};"
-    yield '} global_const_workspace __attribute__((section(".rodata.tvm"))) = {'
+    section = f'__attribute__((section("{emission.constants_section}")))'
+    yield f"}} global_const_workspace {section} = {{"
     for buffer in constants:
         yield f"  .{buffer.name} = {{  // {' x '.join(map(str, buffer.shape))}"
         literals = _literals(np.asarray(buffer.value))
@@ -68,7 +79,7 @@ def _literals(array: np.ndarray) -> list[str]:
 
 
 def _workspace(emission: Emission) -> Iterator[str]:
-    if emission.workspace_bytes:
+    if emission.memory.workspace_bytes and not emission.memory.pools:
         size = emission.macro("workspace_size")
         section = 'section(".bss.noinit.tvm")'
         yield f"static uint8_t global_workspace[{size}]"
@@ -77,11 +88,12 @@ def _workspace(emission: Emission) -> Iterator[str]:
 
 def _main(emission: Emission) -> Iterator[str]:
     """The main function: pointers into workspace and constants, then the calls."""
-    io = [b for b in emission.main.buffers if b.kind in ("input", "output")]
+    io = [] if emission.workspace_io else [*emission.program.inputs, *emission.program.outputs]
     params = [f"{pointer(b, b.kind == 'input')}{b.name}" for b in io]
     if emission.states:
         params.append(state_pointer(emission))
-    yield f"static int32_t {emission.symbol('__tvm_main__')}({', '.join(params)}) {{"
+    params += pool_parameters(emission)
+    yield f"static int32_t {emission.symbol('__tvm_main__')}({', '.join(params) or 'void'}) {{"
     for buffer in io:
         if buffer not in emission.used:
             yield f"  (void){buffer.name};"
@@ -97,9 +109,9 @@ def _body(emission: Emission, main: TirMain) -> Iterator[str]:
     """Pointers to the buffers that are no parameters, and the statements."""
     names = dict(zip(main.function.params, (b.name for b in main.buffers), strict=True))
     for buffer in main.buffers:
-        if buffer.kind == "workspace":
-            place = f"(void *)&global_workspace[{emission.offsets[buffer]}]"
-            yield f"  {pointer(buffer, False)}const {buffer.name} = {place};"
+        if buffer in emission.memory.places and buffer in emission.used:
+            start = pointer(buffer, buffer.kind == "input")
+            yield f"  {start}const {buffer.name} = {address(emission, buffer)};"
         elif buffer.kind == "constant":
             place = f"global_const_workspace.{buffer.name}"
             yield f"  {pointer(buffer, True)}const {buffer.name} = {place};"
@@ -121,10 +133,25 @@ def _profiled(line: str, emission: Emission) -> Iterator[str]:
     yield f"{indent}tvmgen_profile_end({index});"
 
 
+def _maps(emission: Emission) -> Iterator[str]:
+    """The functions that tell where inputs and outputs lie, if that is in the workspace."""
+    if not emission.workspace_io:
+        return
+    program = emission.program
+    for kind, buffers in (("inputs", program.inputs), ("outputs", program.outputs)):
+        yield f"{map_prototype(emission, kind)} {{"
+        yield f"  struct tvmgen_{emission.name}_{kind} {kind};"
+        yield from (f"  {kind}.{b.name} = {address(emission, b)};" for b in buffers)
+        yield f"  return {kind};"
+        yield "}\n"
+
+
 def _entry(emission: Emission) -> Iterator[str]:
     yield f"{entry_prototype(emission)} {{"
     fields = [f"inputs->{b.name}" for b in emission.program.inputs]
     fields += [f"outputs->{b.name}" for b in emission.program.outputs]
+    fields = [] if emission.workspace_io else fields
     fields += ["state"] if emission.states else []
+    fields += ["workspace_pools"] if emission.memory.pools else []
     yield f"  return {emission.symbol('__tvm_main__')}({', '.join(fields)});"
     yield "}"

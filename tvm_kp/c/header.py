@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tvm_kp.c.emission import Emission, elements, entry_prototype, state_pointer
+from tvm_kp.c.emission import (
+    Emission,
+    elements,
+    entry_prototype,
+    map_prototype,
+    state_pointer,
+)
 from tvm_kp.c.expressions import C_TYPES, float_literal
 from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer
@@ -22,8 +28,9 @@ def emit_header(emission: Emission, scales: Mapping[str, float | None]) -> str:
         if (scale := scales.get(buffer.name)) is not None:
             lines += [f"/*! \\brief What an integer of {buffer.name} is multiplied by. */"]
             lines += [f"#define {emission.macro(f'{buffer.name}_scale')} {float_literal(scale)}"]
-    lines += ["/*! \\brief Working memory, bytes; it is allocated by the model itself. */"]
-    lines += [f"#define {emission.macro('workspace_size')} {emission.workspace_bytes}"]
+    owner = "in the caller's pools" if emission.memory.pools else "allocated by the model itself"
+    lines += [f"/*! \\brief Working memory, bytes; it is {owner}. */"]
+    lines += [f"#define {emission.macro('workspace_size')} {emission.memory.workspace_bytes}"]
     lines += ["/*! \\brief Number of operators that a profile build reports. */"]
     lines += [f"#define {emission.macro('operator_count')} {len(emission.order)}\n"]
     for kind, buffers in (("inputs", program.inputs), ("outputs", program.outputs)):
@@ -31,11 +38,42 @@ def emit_header(emission: Emission, scales: Mapping[str, float | None]) -> str:
         lines += [f"struct tvmgen_{emission.name}_{kind} {{"]
         lines += [f"  void* {buffer.name};  // {_describe(buffer)}" for buffer in buffers]
         lines += ["};\n"]
+    lines += _pool_declarations(emission)
+    lines += _map_declarations(emission)
     lines += _state_declarations(emission)
     what = "One time step of a stream" if emission.states else "One inference"
     lines += [f"/*! \\brief {what}; 0 on success. */", f"{entry_prototype(emission)};\n"]
     lines += ["#ifdef __cplusplus\n}\n#endif\n", f"#endif  // {guard}"]
     return "\n".join(lines) + "\n"
+
+
+def _pool_declarations(emission: Emission) -> list[str]:
+    pools = emission.memory.pools
+    if not pools:
+        return []
+    lines = []
+    for pool, nbytes in pools.items():
+        lines += [f"/*! \\brief What is used of workspace pool {pool}, bytes. */"]
+        lines += [f"#define {emission.macro(f'{pool}_workspace_pool_size')} {nbytes}"]
+    return [
+        *lines,
+        f"/*! \\brief Pointers to the workspace pools, aligned to {emission.alignment} bytes. */",
+        f"struct tvmgen_{emission.name}_workspace_pools {{",
+        *(f"  void* {pool};" for pool in pools),
+        "};\n",
+    ]
+
+
+def _map_declarations(emission: Emission) -> list[str]:
+    if not emission.workspace_io:
+        return []
+    inputs, outputs = (map_prototype(emission, kind) for kind in ("inputs", "outputs"))
+    return [
+        "/*! \\brief Where inputs lie in the workspace; an inference overwrites them. */",
+        f"{inputs};\n",
+        "/*! \\brief Where outputs lie in the workspace, until inputs are written again. */",
+        f"{outputs};\n",
+    ]
 
 
 def _state_declarations(emission: Emission) -> list[str]:

@@ -11,14 +11,14 @@ import tvm
 from tvm import tirx
 
 from tvm_kp import __version__
-from tvm_kp.artifacts import Decision, Model, Operator, TensorSpec
+from tvm_kp.artifacts import Decision, Model, Operator, Pool, TensorSpec
 from tvm_kp.c.buffers import tables
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.emit import emit
 from tvm_kp.c.header import emit_header
-from tvm_kp.c.lifetimes import lifetimes
 from tvm_kp.c.lower_main import lower_main
-from tvm_kp.c.plan import plan
+from tvm_kp.c.memory import arrange
+from tvm_kp.c.memory_settings import MemorySettings
 from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.tir_main import TirMain, tir_main
 
@@ -33,14 +33,17 @@ def make_model(
     decisions: Sequence[Decision],
     initial: Sequence[np.ndarray] = (),
     scales: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
+    memory: MemorySettings | None = None,
 ) -> Model:
     """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``.
 
     With ``initial``, what the states start as, it is the C of one step of a stream; ``scales``
-    are those of the inputs and outputs, None for floats.
+    are those of the inputs and outputs, None for floats. Raises ``FitError`` if the pools of
+    ``memory`` are too small.
     """
-    emission = plan_model(mod, kernels, name, target, alignment, initial)
-    program, constants = emission.program, emission.constants
+    settings = memory or MemorySettings()
+    emission = plan_model(mod, kernels, name, target, alignment, initial, settings)
+    program, constants, planned = emission.program, emission.constants, emission.memory
     inputs, outputs = _specs(program.inputs), _specs(program.outputs)
     if scales is not None:
         inputs, outputs = _scaled(inputs, scales[0]), _scaled(outputs, scales[1])
@@ -54,13 +57,20 @@ def make_model(
         operators=tuple(
             Operator(emission.symbol(op), _scratch_bytes(op, program)) for op in emission.order
         ),
-        workspace_bytes=emission.workspace_bytes,
+        workspace_bytes=planned.workspace_bytes,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
         tables_bytes=_tables_bytes(program, kernels),
         state_bytes=emission.state_bytes,
         decisions=tuple(decisions),
         relax=mod.script(),
+        relax_json=tvm.ir.save_json(mod),
         params=_params(constants),
+        planner=settings.planner,
+        workspace_bound=planned.bound,
+        pools=tuple(Pool(pool, nbytes) for pool, nbytes in planned.pools.items()),
+        pool_alignment=alignment,
+        workspace_io=settings.workspace_io,
+        constants_section=settings.constants_section,
     )
 
 
@@ -71,22 +81,23 @@ def plan_model(
     target: str,
     alignment: int,
     initial: Sequence[np.ndarray] = (),
+    settings: MemorySettings | None = None,
 ) -> Emission:
     """``mod`` as calls of ``kernels`` over planned memory; see ``make_model``."""
     program = lower_main(mod, kernels, initial)
-    used = lifetimes(program)
-    planned = plan(list(used.values()), alignment)
+    settings = settings or MemorySettings()
+    memory = arrange(program, alignment, settings)
     main = tir_main(program)
     return Emission(
         name=name,
-        title=_title(mod, main, target, planned.peak),
+        title=_title(mod, main, target, memory.workspace_bytes),
         program=program,
         main=main,
         reset=tir_main(Program((), (), program.reset)) if program.reset else None,
         operators=kernels,
-        offsets=dict(zip(used, planned.offsets, strict=True)),
-        workspace_bytes=planned.peak,
+        memory=memory,
         alignment=alignment,
+        constants_section=settings.constants_section,
     )
 
 

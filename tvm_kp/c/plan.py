@@ -1,8 +1,8 @@
-"""Static memory planning: buffers with lifetimes -> offsets."""
+"""Static memory plans: buffers with lifetimes -> offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -26,35 +26,21 @@ class Plan:
     peak: int
 
 
-def plan(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:
-    """The best of several first-fit plans; never worse than greedy by size."""
-    return min((_first_fit(lifetimes, alignment, key) for key in _ORDERS), key=lambda p: p.peak)
-
-
 def lower_bound(lifetimes: Sequence[Lifetime], alignment: int) -> int:
     """Bytes in use at the fullest statement: no plan needs less."""
     return max(
         (
-            sum(_aligned(o.size, alignment) for o in lifetimes if o.first <= one.first <= o.last)
+            sum(aligned(o.size, alignment) for o in lifetimes if o.first <= one.first <= o.last)
             for one in lifetimes
         ),
         default=0,
     )
 
 
-_ORDERS: tuple[Callable[[Lifetime], tuple[int, ...]], ...] = (
-    lambda one: (-one.size, one.first),
-    lambda one: (one.first, -one.size),
-    lambda one: (one.first - one.last, -one.size),
-    lambda one: (-one.last, -one.size),
-)
-
-
-def _first_fit(
-    lifetimes: Sequence[Lifetime], alignment: int, order: Callable[[Lifetime], tuple[int, ...]]
-) -> Plan:
+def first_fit(lifetimes: Sequence[Lifetime], alignment: int, order: Iterable[int]) -> Plan:
+    """Every buffer, in the ``order`` of their indices, at the lowest offset that is free."""
     offsets: dict[int, int] = {}
-    for index in sorted(range(len(lifetimes)), key=lambda k: order(lifetimes[k])):
+    for index in order:
         one = lifetimes[index]
         taken = sorted(
             (offset, offset + lifetimes[other].size)
@@ -65,13 +51,14 @@ def _first_fit(
         for start, end in taken:
             if place + one.size <= start:
                 break
-            place = max(place, _aligned(end, alignment))
+            place = max(place, aligned(end, alignment))
         offsets[index] = place
     ends = (offsets[k] + one.size for k, one in enumerate(lifetimes))
     return Plan(
-        tuple(offsets[k] for k in range(len(lifetimes))), _aligned(max(ends, default=0), alignment)
+        tuple(offsets[k] for k in range(len(lifetimes))), aligned(max(ends, default=0), alignment)
     )
 
 
-def _aligned(size: int, alignment: int) -> int:
+def aligned(size: int, alignment: int) -> int:
+    """``size`` rounded up to a multiple of ``alignment``."""
     return -(-size // alignment) * alignment

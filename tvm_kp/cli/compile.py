@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_kp.cli import console, model_flags, output
+from tvm_kp.cli import console, memory_flags, model_flags, output, tvmc_flags
 from tvm_kp.cli.options import add_verb, only
 from tvm_kp.target import Target
 
 if TYPE_CHECKING:
     from tvm_kp.driver import Compiled
+    from tvm_kp.report import Places
 
 AOT = "a model becomes plain C that calls its operators; leave the flag out"
 C_API = "the C takes plain pointers, no packed values; leave the flag out"
@@ -44,12 +45,16 @@ def register(verbs: Any) -> None:
         help="how kernels are scheduled: records of tvm-kp tune; none: the defaults "
         "(%(default)s: those of the target's core that come with tvm-kp)",
     )
+    memory_flags.add_memory(parser)
     _add_executor(
         parser.add_argument_group("tvmc's executor and runtime, which have one choice here")
     )
+    tvmc_flags.add_replaced(parser, tvmc_flags.COMPILE)
     files = parser.add_argument_group("more outputs")
     files.add_argument("--dump", type=Path, metavar="DIR", help="the module after every pass")
-    files.add_argument("--report", type=Path, metavar="FILE", help="decisions and sizes as HTML")
+    files.add_argument(
+        "--report", type=Path, metavar="FILE", help="decisions, sizes, accuracy as HTML"
+    )
     files.add_argument("--json", type=Path, metavar="FILE", help="decisions and sizes as JSON")
 
 
@@ -65,8 +70,18 @@ def _add_executor(group: argparse._ArgumentGroup) -> None:
         metavar="BYTES",
         help="alignment of the workspace and the buffers in it, at least 4 (%(default)s)",
     )
+    group.add_argument(
+        "--executor-aot-constant-byte-alignment",
+        dest="constant_alignment",
+        type=_alignment,
+        default=1,
+        metavar="BYTES",
+        help="the same of the constants: both get the larger one",
+    )
     crt = only("crt", "the C needs no runtime at all; leave the flag out")
     group.add_argument("--runtime", type=crt, metavar="crt")
+    no_system_lib = only("0", "functions are called by their names; leave the flag out")
+    group.add_argument("--runtime-crt-system-lib", type=no_system_lib, metavar="0")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     target = model_flags.load_target(args)
     _check_outputs(args)
     model_flags.check(args)
-    compiled = _compile(args, target)
+    compiled = _compile(args, target, memory_flags.memory_options(args))
     compiled.save(args.output)
     _write_reports(args, compiled)
     _print(args, compiled)
@@ -89,7 +104,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         output.check_folder(args.dump)
 
 
-def _compile(args: argparse.Namespace, target: Target) -> Compiled:
+def _compile(args: argparse.Namespace, target: Target, memory: dict[str, Any]) -> Compiled:
     with console.progress(args, f"Compiling {args.FILE.name} for {target.name}") as progress:
         # TVM, torch and numpy take seconds to import: nothing above waits for them.
         from tvm_kp import driver
@@ -98,8 +113,9 @@ def _compile(args: argparse.Namespace, target: Target) -> Compiled:
             args,
             module_name=args.module_name,
             dump=args.dump,
-            workspace_alignment=args.alignment,
+            workspace_alignment=max(args.alignment, args.constant_alignment),
             tuning_records=args.tuning_records,
+            **memory,
         )
         return driver.compile(args.FILE, target, options=options, progress=progress)
 
@@ -110,7 +126,22 @@ def _write_reports(args: argparse.Namespace, compiled: Compiled) -> None:
     if args.json is not None:
         output.write_json(args.json, report.compile_json(compiled))
     if args.report is not None:
-        output.write(args.report, report.html(report.compile_sections(compiled)))
+        sections = report.compile_sections(compiled, args.output, _places(compiled))
+        title = f"{compiled.model.name} on {compiled.model.target}"
+        output.write(args.report, report.html(sections, title))
+
+
+def _places(compiled: Compiled) -> Places:
+    """Where firmware of tvm-kp has the constants and pools of a model."""
+    from tvm_kp.board.toolchain import constants_memory, own_memory
+    from tvm_kp.report import Places
+
+    model, target = compiled.model, compiled.target
+    if "flash" not in target.memories:
+        return Places()
+    constants = constants_memory(model.constants_bytes, target, model.constants_section)
+    pools = {pool.name: own_memory(pool.name, target) or "ram" for pool in model.pools}
+    return Places(constants, pools)
 
 
 def _print(args: argparse.Namespace, compiled: Compiled) -> None:

@@ -1,4 +1,4 @@
-"""``micro create|build|flash``: firmware projects, as microTVM's users know them."""
+"""``micro create|build|flash|server``: firmware projects, as microTVM's users know them."""
 
 from __future__ import annotations
 
@@ -6,55 +6,56 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tvm_kp.cli import console
+from tvm_kp.cli import console, project_options, project_server, projects
 from tvm_kp.cli.options import add_verb
-from tvm_kp.errors import InputError, ModelError, TargetError
-from tvm_kp.target import PLATFORMS, Target
-from tvm_kp.target import names as target_names
+from tvm_kp.errors import InputError
+from tvm_kp.target import LIBRARY_PLATFORMS, PLATFORMS
 
-if TYPE_CHECKING:
-    from tvm_kp.board import Project
-
-# step -> option -> what it does; --project-option takes these and no others.
-OPTIONS = {
-    "create": {"board": "the target of the project (the one the archive was compiled for)"},
-    "build": {"profile": "1 counts every operator by itself, 0 does not (0)"},
-    "flash": {},
-}
+PLATFORM_HELP = (
+    f"{', '.join(PLATFORMS)}: a firmware; {', '.join(LIBRARY_PLATFORMS)}: a library; or a folder "
+    "whose files are copied, in those that end in .in @KEYS@ are filled (--list-options has them)"
+)
 
 
 def register(verbs: Any) -> None:
-    """Add ``micro`` and its three steps to the parser's ``verbs``."""
+    """Add ``micro`` and its steps to the parser's ``verbs``."""
     text = "create, build and flash a firmware project"
     parser = verbs.add_parser("micro", help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=run, step=None, parser=parser)
     steps = parser.add_subparsers(metavar="STEP", title="steps")
-    create = _add_step(steps, "create", "write a project folder that plain make builds", _create)
-    create.add_argument("PROJECT_DIR", type=Path, help="the folder to make")
-    create.add_argument("MLF", type=Path, help="an archive of tvm-kp compile")
-    create.add_argument("-f", "--force", action="store_true", help="replace an existing folder")
-    build = _add_step(steps, "build", "build the firmware of a project folder", _build)
-    build.add_argument("PROJECT_DIR", type=Path)
-    flash = _add_step(steps, "flash", "put the firmware on the board", _flash)
-    flash.add_argument("PROJECT_DIR", type=Path)
-    for step in (create, build, flash):
-        step.add_argument(
-            "PLATFORM", choices=PLATFORMS, metavar="PLATFORM", help=" or ".join(PLATFORMS)
-        )
+    text = "write a project folder that builds without tvm-kp"
+    for name in ("create", "create-project"):
+        create = _add_step(steps, name, text, _create, "replace an existing project")
+        create.add_argument("MLF", type=Path, help="an archive of tvm-kp compile")
+        create.add_argument("PLATFORM", help=PLATFORM_HELP)
+    for name, text, step in (
+        ("build", "build the firmware of a project folder", _build),
+        ("flash", "put the firmware on the board", _flash),
+    ):
+        parser = _add_step(steps, name, text, step, "accepted as tvmc had it: nothing refuses here")
+        parser.add_argument("PLATFORM", help=PLATFORM_HELP)
+    project_server.register(steps)
 
 
-def _add_step(steps: Any, name: str, text: str, run_step: Callable[..., int]) -> Any:
+def _add_step(
+    steps: Any, name: str, text: str, run_step: Callable[..., str], force: str
+) -> argparse.ArgumentParser:
     parser = add_verb(steps, name, text, run)
-    parser.set_defaults(step=run_step, step_name=name)
+    parser.set_defaults(step=run_step)
+    parser.add_argument("PROJECT_DIR", type=Path, help="the project's folder")
+    parser.add_argument("-f", "--force", action="store_true", help=force)
+    parser.add_argument(
+        "--template-dir", metavar="DIR", help="the folder of PLATFORM template: tvmc's spelling"
+    )
     parser.add_argument(
         "--project-option",
         nargs="+",
         action="extend",
         default=[],
         metavar="K=V",
-        help="options of this step; --list-options has them",
+        help="options of the step; --list-options has them",
     )
     parser.add_argument("--list-options", action="store_true", help="list the project options")
     return parser
@@ -65,92 +66,58 @@ def run(args: argparse.Namespace) -> int:
     if args.step is None:
         args.parser.print_help(sys.stderr)
         return 1
+    platform = projects.find_platform(args.PLATFORM, args.template_dir)
     if args.list_options:
-        return _list_options(args)
-    args.options = _options(args)
-    code: int = args.step(args)
-    return code
-
-
-def _create(args: argparse.Namespace) -> int:
-    if not args.MLF.is_file():
-        raise ModelError(f"no archive {args.MLF}: tvm-kp compile makes one")
-    name = args.options.get("board")
-    asked = None if name is None else Target.load(name)
-    from tvm_kp import board, driver
-
-    model = driver.load(args.MLF)
-    target = Target.load(model.target) if asked is None else asked
-    _check_platform(args, target)
-    board.create(model, target, args.PROJECT_DIR, force=args.force)
-    _say(f"Wrote {args.PROJECT_DIR} for {target.name}")
+        return _list_options(platform)
+    text = args.step(args, platform, _given(args.project_option))
+    console.stdout().print(text, markup=False, soft_wrap=True)
     return 0
 
 
-def _build(args: argparse.Namespace) -> int:
-    profile = args.options.get("profile", "0")
-    if profile not in ("0", "1"):
-        raise InputError(f"--project-option profile={profile}: 0 and 1 are possible")
-    project = _open(args)
-    from tvm_kp import board
+def _create(args: argparse.Namespace, platform: str | Path, given: dict[str, str]) -> str:
+    return projects.create(args.MLF, platform, args.PROJECT_DIR, given, args.force)
 
+
+def _build(args: argparse.Namespace, platform: str | Path, given: dict[str, str]) -> str:
     with console.progress(args, f"Building {args.PROJECT_DIR}"):
-        firmware = board.build(project, profile=profile == "1")
-    _say(f"Built {firmware}")
-    return 0
+        return projects.build(args.PROJECT_DIR, platform, given)
 
 
-def _flash(args: argparse.Namespace) -> int:
-    target = _open(args).target
-    where = "this computer" if target.runner.kind == "host" else f"QEMU's {target.runner.machine}"
-    _say(
-        f"Nothing to flash: {target.name} is {where}. "
-        f"tvm-kp run {args.PROJECT_DIR} --device micro runs it."
-    )
-    return 0
+def _flash(args: argparse.Namespace, platform: str | Path, given: dict[str, str]) -> str:
+    return projects.flash(args.PROJECT_DIR, platform, given)
 
 
-def _open(args: argparse.Namespace) -> Project:
-    if not args.PROJECT_DIR.is_dir():
-        raise InputError(f"no project folder {args.PROJECT_DIR}: tvm-kp micro create makes one")
-    from tvm_kp.board import Project
-
-    project = Project.open(args.PROJECT_DIR)
-    _check_platform(args, project.target)
-    return project
-
-
-def _check_platform(args: argparse.Namespace, target: Target) -> None:
-    if target.platform != args.PLATFORM:
-        fitting = [n for n in target_names() if Target.load(n).platform == args.PLATFORM]
-        raise TargetError(
-            f"{target.name} is of platform {target.platform}, not {args.PLATFORM}: give "
-            f"{target.platform}, or create for another board ({', '.join(fitting)})"
-        )
-
-
-def _options(args: argparse.Namespace) -> dict[str, str]:
-    known = OPTIONS[args.step_name]
-    options: dict[str, str] = {}
-    for text in args.project_option:
+def _given(texts: list[str]) -> dict[str, str]:
+    """``NAME=VALUE`` of the command line as a mapping."""
+    given: dict[str, str] = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--project-option {text}: write it as NAME=VALUE")
-        if name not in known:
-            possible = f"there are {', '.join(known)}" if known else "there are none"
-            raise InputError(f"micro {args.step_name} has no project option {name}; {possible}")
-        options[name] = value
-    return options
+        given[name] = value
+    return given
 
 
-def _list_options(args: argparse.Namespace) -> int:
-    known = OPTIONS[args.step_name]
-    for name, text in known.items():
-        _say(f"{name}=VALUE  {text}")
-    if not known:
-        _say(f"micro {args.step_name} has no project options")
+def _list_options(platform: str | Path) -> int:
+    from tvm_kp import report
+    from tvm_kp.board.template_keys import KEYS
+
+    rows = [
+        (
+            option.name,
+            option.type,
+            " ".join(option.choices or ("–",)),
+            "–" if option.default is None else str(option.default),
+            ", ".join(option.steps),
+            option.help,
+        )
+        for option in project_options.options_of(platform)
+    ]
+    columns = ("name", "type", "choices", "default", "steps", "help")
+    note = "No step needs one. Write them as --project-option NAME=VALUE …"
+    out = console.stdout()
+    out.print(report.Table(f"Project options of {platform}", columns, tuple(rows), note))
+    if platform not in (*PLATFORMS, *LIBRARY_PLATFORMS):
+        keys = tuple((f"@{key}@", text) for key, text in KEYS.items())
+        out.print(report.Table("Keys of templates", ("key", "what it stands for"), keys))
     return 0
-
-
-def _say(text: str) -> None:
-    console.stdout().print(text, markup=False)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_kp.cli.memory_flags import USMP_CONFIG
 from tvm_kp.cli.options import add_target, names, only, target_spec
 from tvm_kp.errors import InputError, ModelError, TargetError
 from tvm_kp.quantizations import CALIBRATION_RANGES, IO_BITS, QUANTIZATIONS, RANDOM
@@ -15,11 +16,9 @@ from tvm_kp.target import names as target_names
 if TYPE_CHECKING:
     from tvm_kp.driver import Options
 
-# tvmc's PassContext keys that scripts carry: the values that ask for what is done anyway.
+# tvmc's PassContext keys that scripts carry: the values there are, and why no others.
 PASS_CONFIG = {
-    "tir.usmp.enable": ({"1", "true"}, "memory is always planned at compile time"),
-    "tir.usmp.algorithm": ({"greedy_by_size"}, "the plan is never larger than greedy_by_size's"),
-    "tir.usmp.use_workspace_io": ({"0", "false"}, "the caller owns inputs and outputs"),
+    **USMP_CONFIG,
     "tir.disable_vectorize": ({"1", "true"}, "the C has no vector types"),
 }
 
@@ -96,7 +95,7 @@ def _add_passes(group: argparse._ArgumentGroup) -> None:
         action="append",
         type=_pass_config,
         metavar="NAME=VALUE",
-        help=f"accepted where it asks for what is done anyway: {', '.join(PASS_CONFIG)}",
+        help=f"what tvmc took by these names: {', '.join(PASS_CONFIG)}",
     )
 
 
@@ -164,13 +163,13 @@ def _tolerance(text: str) -> float:
     return value
 
 
-def _pass_config(text: str) -> str:
+def _pass_config(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if name not in PASS_CONFIG:
         raise argparse.ArgumentTypeError(
             f"{name} is not known; there are {', '.join(PASS_CONFIG)}; see --disabled-pass too"
         )
-    agreeing, why = PASS_CONFIG[name]
-    if value.lower() not in agreeing:
+    possible, why = PASS_CONFIG[name]
+    if value.lower() not in possible:
         raise argparse.ArgumentTypeError(f"{text} is not available: {why}")
-    return text
+    return name, value

@@ -9,15 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_kp.cli import console, output
+from tvm_kp.cli import console, output, tvmc_flags
 from tvm_kp.cli.options import add_target, add_verb, positive, seconds, target_spec
-from tvm_kp.errors import ModelError
-from tvm_kp.target import Target
+from tvm_kp.errors import InputError, ModelError
+from tvm_kp.target import HOST, Target
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tvm_kp.artifacts import Model, RunResult
+    from tvm_kp.report import Table
 
     # (inputs, *, repeat, profile, timeout_s) -> RunResult
     Execute = Callable[..., RunResult]
@@ -55,6 +56,7 @@ def register(verbs: Any) -> None:
         help="make up the inputs that --inputs does not have (random; always the same values)",
     )
     _add_measures(parser.add_argument_group("measuring"))
+    tvmc_flags.add_replaced(parser, tvmc_flags.RUN)
 
 
 def _add_measures(group: argparse._ArgumentGroup) -> None:
@@ -66,13 +68,28 @@ def _add_measures(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--print-top", type=positive, metavar="N", help="the N largest values of every output"
     )
+    group.add_argument(
+        "--check",
+        action="store_true",
+        help="run the model on this computer too: the largest difference of every output",
+    )
+    group.add_argument(
+        "--reference",
+        type=Path,
+        metavar="ARCHIVE",
+        help="what --check runs here: the same network compiled for host (PATH itself, which must "
+        "not use instructions that this computer lacks)",
+    )
     group.add_argument("--timeout", type=seconds, metavar="SECONDS", help="end a run that hangs")
+    group.add_argument("--report", type=Path, metavar="FILE", help="what was measured as HTML")
     group.add_argument("--json", type=Path, metavar="FILE", help="write what was measured as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the model on all inputs, write and print what was asked for."""
-    for path in (args.outputs, args.json):
+    if args.reference is not None and not args.check:
+        raise InputError("--reference says what --check runs: give --check, too")
+    for path in (args.outputs, args.report, args.json):
         if path is not None:
             output.check_file(path)
     from tvm_kp.cli import inputs
@@ -85,15 +102,19 @@ def run(args: argparse.Namespace) -> int:
         loaded = time.perf_counter()
         progress("load", loaded - started)
         values = inputs.complete(given, model.inputs, args.fill_mode)
+        expected = _on_host(args, model, values) if args.check else {}
         result = execute(values, repeat=args.repeat, profile=args.profile, timeout_s=args.timeout)
         progress("run", time.perf_counter() - loaded)
     single = inputs.inferences(values, model.inputs) is None
     outputs = {name: array[0] if single else array for name, array in result.outputs.items()}
     if args.outputs is not None:
         output.write_npz(args.outputs, outputs)
-    _report(args, target, result)
+    differences = _differences(result.outputs, expected) if args.check else None
+    _report(args, model, target, result, differences)
     if args.print_top is not None:
         _print_top(outputs, args.print_top)
+    if differences is not None:
+        console.stdout().print(differences)
     return 0
 
 
@@ -128,17 +149,27 @@ def _open(path: Path, spec: str | None) -> tuple[Model, Target, Execute]:
     return model, chosen, partial(driver.run, model, chosen)
 
 
-def _report(args: argparse.Namespace, target: Target, result: RunResult) -> None:
+def _report(
+    args: argparse.Namespace,
+    model: Model,
+    target: Target,
+    result: RunResult,
+    differences: Table | None,
+) -> None:
     from tvm_kp import report
 
     if args.json is not None:
         output.write_json(args.json, report.run_json(target.name, result))
+    if args.report is not None:
+        sections = report.run_sections(model, target.name, result, differences)
+        output.write(args.report, report.html(sections, f"{model.name} run on {target.name}"))
     out = console.stdout()
-    if args.print_time or not (args.profile or args.print_top or args.outputs or args.json):
+    asked = (args.profile, args.print_top, args.outputs, args.report, args.json)
+    if args.print_time or not any(asked):
         out.print(report.time_table(target.name, result))
     if args.profile:
         out.print(report.profile_table(target.name, result))
-    for path in (args.outputs, args.json):
+    for path in (args.outputs, args.report, args.json):
         if path is not None:
             out.print(f"Wrote {path}", markup=False)
 
@@ -159,6 +190,35 @@ def _print_top(outputs: Mapping[str, np.ndarray], count: int) -> None:
         ]
     table = report.Table(f"Top {count}", ("output", "index", "value"), tuple(rows))
     console.stdout().print(table)
+
+
+def _on_host(
+    args: argparse.Namespace, model: Model, values: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """What ``model``, or the reference to it, makes of the inputs on this computer."""
+    from tvm_kp import driver
+
+    reference = model if args.reference is None else driver.load(args.reference)
+    tensors = [{(t.name, t.shape) for t in m.outputs} for m in (model, reference)]
+    if tensors[0] != tensors[1]:
+        raise ModelError(f"{args.reference} is no reference to {args.PATH}: its outputs are others")
+    return driver.run(reference, Target.load(HOST), values, timeout_s=args.timeout).outputs
+
+
+def _differences(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Table:
+    """The largest absolute difference of every output from ``expected``."""
+    import numpy as np
+
+    from tvm_kp import report
+
+    rows = []
+    for name, array in outputs.items():
+        found, wanted = array.astype(np.float64), expected[name].astype(np.float64)
+        same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+        differences = np.abs(np.subtract(found, wanted, where=~same, out=np.zeros_like(found)))
+        rows.append((name, float(differences.max()), float(np.abs(wanted).max())))
+    columns = ("output", "largest difference", "largest value")
+    return report.Table("Compared with this computer", columns, tuple(rows))
 
 
 def _device(text: str) -> str:

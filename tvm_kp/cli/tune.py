@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_kp import tuning_records
-from tvm_kp.cli import console, model_flags, output
+from tvm_kp.cli import console, model_flags, output, tvmc_flags
 from tvm_kp.cli.options import add_verb, address, positive, seconds
 from tvm_kp.errors import InputError
 from tvm_kp.target import Target, check_counts
@@ -98,6 +98,7 @@ def register(verbs: Any) -> None:
         "--rpc-tracker", type=address, metavar="HOST:PORT", help="TVM's RPC tracker that has them"
     )
     farm.add_argument("--rpc-key", metavar="KEY", help="which of its boards to use, all at once")
+    tvmc_flags.add_replaced(parser, tvmc_flags.TUNE)
     files = parser.add_argument_group("more outputs")
     files.add_argument("--report", type=Path, metavar="FILE", help="results and curves as HTML")
 

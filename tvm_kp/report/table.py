@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Cell = str | int | float
 # Below this width lines are broken rather than cells cut off.
 WIDE = 100
+LONG = 24  # characters of a cell that may be broken anywhere on a page
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ class Table:
         yield Text("")
 
     def to_html(self) -> str:
-        """The table as an HTML fragment."""
+        """The table as an HTML fragment, in a box of its own that scrolls if it is too wide."""
         numbers = [self.is_number(i) for i in range(len(self.columns))]
-        head = _row("th", self.columns, numbers)
-        body = "\n".join(_row("td", row, numbers) for row in self.rows)
+        head = "".join(map(_head, self.columns, numbers))
+        body = "\n".join(f"<tr>{''.join(map(_cell, row, numbers))}</tr>" for row in self.rows)
         title = f"<h3>{escape(self.title)}</h3>\n" if self.title else ""
         note = f"\n<p class=note>{escape(self.note)}</p>" if self.note else ""
         return (
-            f"{title}<div class=table><table>\n<thead>{head}</thead>\n"
+            f"{title}<div class=wide tabindex=0><table>\n<thead><tr>{head}</tr></thead>\n"
             f"<tbody>\n{body}\n</tbody>\n</table></div>{note}"
         )
 
@@ -88,8 +89,11 @@ def text(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.4g}"
 
 
-def _row(tag: str, cells: tuple[Cell, ...], numbers: list[bool]) -> str:
-    def one(cell: Cell, number: bool) -> str:
-        return f"<{tag}{' class=number' if number else ''}>{escape(text(cell))}</{tag}>"
+def _head(name: str, number: bool) -> str:
+    return f"<th scope=col{' class=number' if number else ''}>{escape(name)}</th>"
 
-    return f"<tr>{''.join(map(one, cells, numbers))}</tr>"
+
+def _cell(cell: Cell, number: bool) -> str:
+    shown = text(cell)
+    kind = "number" if number else "long" if len(shown) > LONG else ""
+    return f"<td{f' class={kind}' if kind else ''}>{escape(shown)}</td>"

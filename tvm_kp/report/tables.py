@@ -8,7 +8,6 @@ from typing import Protocol
 
 from tvm_kp.artifacts import (
     Decision,
-    Footprint,
     Model,
     OutputError,
     Quantized,
@@ -171,28 +170,22 @@ def _drift_table(quantized: Quantized) -> Table:
     return Table("Errors of states over time", ("state", "time step", "relative error"), rows)
 
 
-def footprint_table(model: Model, footprint: Footprint) -> Table:
-    """What takes the room in flash and RAM, without firmware around the model."""
-    other = footprint.ram_bytes - model.workspace_bytes - model.io_bytes - model.state_bytes
-    ram: list[tuple[Cell, ...]] = [
-        ("RAM", "workspace", model.workspace_bytes),
-        ("RAM", "inputs and outputs", model.io_bytes),
-    ]
-    if model.state_bytes:
-        ram.append(("RAM", "state of one stream", model.state_bytes))
-    if other > 0:
-        ram.append(("RAM", "other variables", other))
-    tables = (("flash", "tables", footprint.tables_bytes),) if footprint.tables_bytes else ()
-    rows: tuple[tuple[Cell, ...], ...] = (
-        ("flash", "code", footprint.code_bytes),
-        *tables,
-        ("flash", "weights", footprint.weights_bytes),
-        ("flash", "all", footprint.flash_bytes),
-        *ram,
-        ("RAM", "all", footprint.ram_bytes),
-        ("stack", "without the C library's", footprint.stack_bytes),
+def tensor_table(model: Model) -> Table:
+    """Inputs and outputs; integers stand for themselves times the scale."""
+    rows = tuple(
+        (
+            tensor.name,
+            use,
+            "×".join(map(str, tensor.shape)) or "scalar",
+            tensor.dtype,
+            NOTHING if tensor.scale is None else tensor.scale,
+            tensor.nbytes,
+        )
+        for use, tensors in (("input", model.inputs), ("output", model.outputs))
+        for tensor in tensors
     )
-    return Table(f"Sizes on {model.target}", ("memory", "what", "bytes"), rows)
+    columns = ("tensor", "use", "shape", "type", "scale", "bytes")
+    return Table("Inputs and outputs", columns, rows)
 
 
 def time_table(target: str, result: RunResult) -> Table:

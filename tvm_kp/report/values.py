@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, Protocol
 
 from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrence, RunResult
+from tvm_kp.target import Target
 
 
 class CompiledValues(Protocol):
@@ -15,6 +16,8 @@ class CompiledValues(Protocol):
 
     @property
     def model(self) -> Model: ...
+    @property
+    def target(self) -> Target: ...
     @property
     def footprint(self) -> Footprint: ...
     @property
@@ -33,8 +36,10 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
     Keys: model, target, decisions (operator, function, shape, structure, blocks, factors, order,
     error, terms, rank, split_row, nonzeros, macs_before, macs_after, bytes_before, bytes_after,
     reason), flash_bytes, ram_bytes, stack_bytes, code_bytes, tables_bytes, weights_bytes,
-    workspace_bytes, stages, recurrences (loops that PyTorch had unrolled: name, steps, operators,
-    reason, which is empty where it is a loop again), output_errors (of approximate weights on
+    workspace_bytes, workspace (planner, peak_bytes, bound_bytes: no plan in one piece needs less,
+    pools: their bytes by name, io: whether inputs and outputs lie in it), stages, recurrences
+    (loops that PyTorch had unrolled: name, steps, operators, reason, which is empty where it is a
+    loop again), output_errors (of approximate weights on
     calibration inputs: name, largest, relative), quantized (null for floats; format, calibration,
     records, accuracies, tensors: name, low, high, scale, bits, saturated, harmless, snr_db, drift).
     """
@@ -50,6 +55,13 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
         "tables_bytes": footprint.tables_bytes,
         "weights_bytes": footprint.weights_bytes,
         "workspace_bytes": model.workspace_bytes,
+        "workspace": {
+            "planner": model.planner,
+            "peak_bytes": model.workspace_bytes,
+            "bound_bytes": model.workspace_bound,
+            "pools": {pool.name: pool.nbytes for pool in model.pools},
+            "io": model.workspace_io,
+        },
         "stages": dict(compiled.stages),
         "recurrences": [asdict(recurrence) for recurrence in compiled.recurrences],
         "output_errors": [asdict(error) for error in compiled.output_errors],

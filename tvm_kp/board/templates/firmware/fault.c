@@ -1,8 +1,8 @@
-/* A fault ends the run: its registers are printed in one line and the status is not 0. */
+/* A fault ends the run: its registers are reported in one line. */
 
 #include <stdint.h>
 
-#include "semihosting.h"
+#include "fault.h"
 
 #define SCB(offset) (*(volatile uint32_t *)(0xE000ED00u + (offset)))
 enum { CFSR = 0x28, HFSR = 0x2C, MMFAR = 0x34, BFAR = 0x38 };
@@ -25,12 +25,17 @@ void HardFault_Handler(void) {
       ".ltorg");
 }
 
-static void print_register(const char *name, uint32_t value) {
-  char text[] = "=0x00000000";
-  for (int i = 0; i < 8; ++i) text[10 - i] = "0123456789abcdef"[(value >> (4 * i)) & 0xFu];
-  kp_print(" ");
-  kp_print(name);
-  kp_print(text);
+static char line[128];
+
+static char *append(char *to, const char *text) {
+  while (*text) *to++ = *text++;
+  return to;
+}
+
+static char *append_register(char *to, const char *name, uint32_t value) {
+  to = append(append(append(to, " "), name), "=0x");
+  for (int bits = 28; bits >= 0; bits -= 4) *to++ = "0123456789abcdef"[(value >> bits) & 0xFu];
+  return to;
 }
 
 void kp_fault(const uint32_t *frame) __attribute__((noreturn, used));
@@ -38,13 +43,13 @@ void kp_fault(const uint32_t *frame) {
   const int stacked = frame >= __stack_bottom && frame + FRAME_WORDS <= __stack_top;
   const uint32_t pc = stacked ? frame[FRAME_PC] : 0;
   const uint32_t lr = stacked ? frame[FRAME_LR] : 0;
-  kp_print("FAULT");
-  print_register("CFSR", SCB(CFSR));
-  print_register("HFSR", SCB(HFSR));
-  print_register("MMFAR", SCB(MMFAR));
-  print_register("BFAR", SCB(BFAR));
-  print_register("PC", pc);
-  print_register("LR", lr);
-  kp_print("\n");
-  kp_exit(3);
+  char *end = append(line, "FAULT");
+  end = append_register(end, "CFSR", SCB(CFSR));
+  end = append_register(end, "HFSR", SCB(HFSR));
+  end = append_register(end, "MMFAR", SCB(MMFAR));
+  end = append_register(end, "BFAR", SCB(BFAR));
+  end = append_register(end, "PC", pc);
+  end = append_register(end, "LR", lr);
+  *end = 0;
+  kp_fault_report(line);
 }

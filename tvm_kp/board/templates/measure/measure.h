@@ -1,18 +1,16 @@
-/* Counting instructions with SysTick, on an emulator where an instruction is a fixed time. */
+/* Measuring code: on an emulator instructions are counted, elsewhere time is taken. */
 #ifndef KP_MEASURE_H
 #define KP_MEASURE_H
 
 #include <stdint.h>
 
-/* Instructions and calls of one operator. */
-struct kp_count {
-  uint64_t instructions;
-  uint32_t calls;
-};
+enum kp_unit { KP_INSTRUCTIONS, KP_CYCLES, KP_NANOSECONDS };
 
+/* What is counted. */
+enum kp_unit kp_measure_unit(void);
 void kp_measure_init(void);
 void kp_measure_begin(void);
-/* Instructions since begin, those of an empty measurement subtracted. */
+/* The count since begin, that of an empty measurement subtracted. */
 uint64_t kp_measure_end(void);
 /* No more counting, up to the next init. */
 void kp_measure_stop(void);

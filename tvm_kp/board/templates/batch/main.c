@@ -10,32 +10,11 @@
 
 #include "kp_model.h"
 #include "measure.h"
+#include "profile.h"
 #include "semihosting.h"
 
 #ifdef TVMGEN_PROFILE
-static struct kp_count counts[KP_OPERATOR_COUNT];
-
-void tvmgen_profile_begin(int32_t op);
-void tvmgen_profile_end(int32_t op);
-
-void tvmgen_profile_begin(int32_t op) {
-  (void)op;
-  kp_measure_begin();
-}
-
-static uint64_t profile_empty;
-
-void tvmgen_profile_end(int32_t op) {
-  counts[op].instructions += kp_measure_end() - profile_empty;
-  counts[op].calls += 1;
-}
-
-/* What a pair of hooks around nothing counts is not the operator's. */
-static void calibrate(void) {
-  tvmgen_profile_begin(0);
-  tvmgen_profile_end(0);
-  profile_empty = counts[0].instructions;
-}
+struct kp_operator_count kp_operator_counts[KP_OPERATOR_COUNT + 1];
 #endif
 
 static void check(int32_t status, const char *message) {
@@ -52,10 +31,10 @@ static void write(int32_t file, const void *from, size_t size) {
 static void write_counts(int32_t file) {
 #ifdef TVMGEN_PROFILE
   for (int i = 0; i < KP_OPERATOR_COUNT; ++i) {
-    write(file, &counts[i].instructions, sizeof counts[i].instructions);
-    write(file, &counts[i].calls, sizeof counts[i].calls);
+    write(file, &kp_operator_counts[i].count, sizeof kp_operator_counts[i].count);
+    write(file, &kp_operator_counts[i].calls, sizeof kp_operator_counts[i].calls);
   }
-  memset(counts, 0, sizeof counts);
+  memset(kp_operator_counts, 0, sizeof kp_operator_counts);
 #else
   (void)file;
 #endif
@@ -82,8 +61,7 @@ int main(void) {
   check(kp_read(in, &records, sizeof records), "HARNESS inputs.bin is too short\n");
   kp_measure_init();
 #ifdef TVMGEN_PROFILE
-  calibrate();
-  memset(counts, 0, sizeof counts);
+  kp_profile_init(KP_OPERATOR_COUNT);
 #endif
   check(KP_START(), "HARNESS cannot reset the state\n");
   while (records-- > 0) infer(in, out);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "fault.h"
+
 enum { SYS_OPEN = 0x01, SYS_CLOSE = 0x02, SYS_WRITE0 = 0x04, SYS_WRITE = 0x05, SYS_READ = 0x06 };
 enum { SYS_EXIT_EXTENDED = 0x20, APPLICATION_EXIT = 0x20026 };
 
@@ -41,4 +43,10 @@ void kp_print(const char *text) { (void)call(SYS_WRITE0, text); }
 void kp_exit(uint32_t status) {
   const uintptr_t block[2] = {APPLICATION_EXIT, status};
   for (;;) (void)call(SYS_EXIT_EXTENDED, block);
+}
+
+void kp_fault_report(const char *line) {
+  kp_print(line);
+  kp_print("\n");
+  kp_exit(3);
 }
