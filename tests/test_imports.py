@@ -19,7 +19,16 @@ LAYERS = (
     ("lowering",),
     ("compress", "graph", "kernel", "c", "board", "report"),
     (
-        *("artifacts", "target", "toml_record", "errors", "kronecker", "structure", "fixedpoint"),
+        *(
+            "artifacts",
+            "target",
+            "toml_record",
+            "uart",
+            "errors",
+            "kronecker",
+            "structure",
+            "fixedpoint",
+        ),
         *("calibration", "quantizations", "tuning_records"),
     ),
 )

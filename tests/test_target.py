@@ -39,7 +39,9 @@ def load(folder: Path, text: str) -> Target:
 
 
 def test_shipped_names() -> None:
-    assert names() == ("host", "mps2-an385", "mps2-an386", "mps2-an500", "mps3-an547")
+    emulated = [name for name in names() if Target.load(name).runner.kind == "qemu"]
+    assert emulated == ["mps2-an385", "mps2-an386", "mps2-an500", "mps3-an547"]
+    assert {"host", "nrf52840dk", "nucleo-f446re", "pico"} < set(names())
 
 
 @pytest.mark.parametrize("name", names())
@@ -174,3 +176,44 @@ def test_content_lies_inside_an_installed_package(
 def test_a_target_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Target.load("host").name = "other"  # type: ignore[misc]
+
+
+ATTACHED = (
+    BOARD.replace('"mps2"', '"board"').partition("[runner]")[0]
+    + """\
+[uart]
+driver = "steps"
+setup = ["0x10 = 0x1"]
+read = ["byte = 0x14"]
+write = ["0x18 = byte"]
+[runner]
+kind = "serial"
+flash = ["openocd", "-c", "program {image}"]
+usb = "0483:374b"
+"""
+)
+
+
+def test_an_attached_board(tmp_path: Path) -> None:
+    target = load(tmp_path, ATTACHED)
+    assert target.runner.flash[-1] == "program {image}" and target.uart is not None
+    assert Target.from_dict(target.to_dict(), tmp_path, "test") == target
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('platform = "board"', 'platform = "mps2"', ["board and serial both or none"]),
+        ("program {image}", "program", ["runner.flash", "{image}"]),
+        ('usb = "0483:374b"', "", ["usb", "0483:374b", "port"]),
+        ("0483:374b", "ST-LINK", ["usb", "port"]),
+        ('usb = "0', 'ticks_per_instruction = 1\nusb = "0', ["emulates nothing"]),
+        (ATTACHED[ATTACHED.index("[uart]") : ATTACHED.index("[runner]")], "", ["uart is missing"]),
+    ],
+)
+def test_attached_boards_that_make_no_sense(
+    old: str, new: str, words: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(TargetError) as error:
+        load(tmp_path, ATTACHED.replace(old, new))
+    assert all(word in str(error.value) for word in words)

@@ -253,21 +253,34 @@ class Footprint:
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """Instructions of one operator, summed over its ``calls`` in one inference (median)."""
+    """What one operator took, summed over its ``calls`` in one inference (median), in the unit of
+    the `RunResult`."""
 
     name: str
     calls: int
-    instructions: int
+    count: int
 
 
 @dataclass(frozen=True)
 class RunResult:
     """Outputs with a leading axis over the inferences, and what was measured.
 
-    ``instructions`` is per inference and only set by an emulator; ``seconds`` only by the host.
+    ``instructions`` is per inference and only set by an emulator, ``cycles`` by an attached board,
+    ``seconds`` by the host.
     """
 
     outputs: Mapping[str, np.ndarray]
     instructions: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
     operators: tuple[OperatorCount, ...] = field(default=())
+    cycles: tuple[int, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """What a board has counted."""
+        return "cycles" if self.cycles else "instructions"
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """What a board has counted in every inference; nothing on the host."""
+        return self.cycles or self.instructions

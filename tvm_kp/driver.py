@@ -177,15 +177,21 @@ def relax_module(model: Model) -> tvm.IRModule:
 
 
 def build(
-    model: Model, target: str | Target, directory: str | Path, *, force: bool = False
+    model: Model,
+    target: str | Target,
+    directory: str | Path,
+    *,
+    force: bool = False,
+    kind: str = "host_driven",
 ) -> board.Project:
-    """A project folder for ``model`` with its firmware, or host library, built.
+    """A project folder for ``model`` with its firmware built.
 
-    ``force`` replaces a project that is there. Raises ``OutputError``, ``BuildError``,
+    ``kind`` is ``host_driven``, for a ``Session``, or ``batch``, which runs many inferences and
+    ends. ``force`` replaces a project that is there. Raises ``OutputError``, ``BuildError``,
     ``FitError`` or ``MissingToolError``.
     """
     target = Target.load(target) if isinstance(target, str) else target
-    project = board.create(model, target, directory, force)
+    project = board.create(model, target, directory, force, kind)
     board.build(project)
     return project
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,14 +18,15 @@ from typing import Any
 from tvm_kp import toml_record
 from tvm_kp.errors import TargetError
 from tvm_kp.toml_record import expect, record, unknown
+from tvm_kp.uart import Uart
+from tvm_kp.uart import validate as validate_uart
 
 HOST = "host"
-PLATFORMS = ("host", "mps2")
+PLATFORMS = ("host", "mps2", "board")
 # Of no board: a model as a library for firmware that somebody else builds.
 LIBRARY_PLATFORMS = ("cmake", "zephyr", "arduino")
 TEMPLATE = "template"  # of what an own folder of templates makes
-RUNNERS = ("host", "qemu")
-UART_DRIVERS = ("cmsdk",)
+RUNNERS = ("host", "qemu", "serial")
 
 # What each core can have; a board of that core may have less.
 CORES: dict[str, frozenset[str]] = {
@@ -70,8 +72,13 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Runner:
-    """How an image is run. An emulator counts: its clock advances 2**icount_shift ns an
-    instruction, which is ``ticks_per_instruction`` ticks of SysTick."""
+    """How an image is run, and what is typed to ``install`` what that takes.
+
+    ``qemu`` emulates a ``machine`` and counts: its clock advances 2**icount_shift ns an
+    instruction, which is ``ticks_per_instruction`` ticks of SysTick. ``serial`` is an attached
+    board: ``flash`` is the command that puts ``{image}`` on it, its ``port`` (a device or a URL of
+    pyserial) is that of the USB device ``usb``, "vendor:product", unless it is given.
+    """
 
     kind: str
     install: str = ""
@@ -79,18 +86,9 @@ class Runner:
     icount_shift: int = 0
     ticks_per_instruction: float = 0.0
     timeout_s: float = 60.0
-
-
-@dataclass(frozen=True)
-class Uart:
-    """The serial line of sessions: its ``driver`` (a folder of templates/link), its first address,
-    the number of its receive interrupt, and the clock that its baud rate is divided from."""
-
-    driver: str
-    origin: int
-    interrupt: int
-    clock_hz: int
-    baud: int = 115200
+    flash: tuple[str, ...] = ()
+    usb: str = ""
+    port: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,6 +238,12 @@ def _validate(target: Target, where: str) -> None:
     good = target.platform in PLATFORMS
     expect(good, where, "platform", f"is {target.platform!r}; there are {', '.join(PLATFORMS)}")
     kind = target.runner.kind
+    expect(
+        (kind == "serial") == (target.platform == "board"),
+        where,
+        "platform and runner.kind",
+        "must be board and serial both or none",
+    )
     expect(kind in RUNNERS, where, "runner.kind", f"is {kind!r}; there are {', '.join(RUNNERS)}")
     expect(target.runner.timeout_s > 0, where, "runner.timeout_s", "must be above 0")
     pair = {target.core == HOST, target.platform == "host", kind == "host"}
@@ -253,14 +257,13 @@ def _validate_board(target: Target, where: str) -> None:
         expect(name in target.memories, where, f"memories.{name}", "is missing")
     for key in ("linker_script", "startup"):
         expect(getattr(target.toolchain, key), where, f"toolchain.{key}", "is missing")
-    for key in ("machine", "ticks_per_instruction"):
-        expect(bool(getattr(target.runner, key)), where, f"runner.{key}", "is missing")
+    if target.runner.kind == "serial":
+        _validate_attached(target, where)
+    else:
+        for key in ("machine", "ticks_per_instruction"):
+            expect(bool(getattr(target.runner, key)), where, f"runner.{key}", "is missing")
     if target.uart is not None:
-        for key in ("clock_hz", "baud"):
-            expect(getattr(target.uart, key) > 0, where, f"uart.{key}", "must be above 0")
-        good = target.uart.driver in UART_DRIVERS
-        there = ", ".join(UART_DRIVERS)
-        expect(good, where, "uart.driver", f"is {target.uart.driver!r}; there are {there}")
+        validate_uart(target.uart, where)
     in_order = sorted(target.memories.items(), key=lambda item: item[1].origin)
     for name, memory in in_order:
         expect(memory.length > 0, where, f"memories.{name}.length", "must be above 0")
@@ -268,3 +271,15 @@ def _validate_board(target: Target, where: str) -> None:
     for (a, first), (b, second) in itertools.pairwise(in_order):
         good = first.end <= second.origin
         expect(good, where, f"memories.{a}", f"overlaps memories.{b} at {second.origin:#x}")
+
+
+def _validate_attached(target: Target, where: str) -> None:
+    """What it takes to put a firmware on a board and to find its line."""
+    expect(target.uart is not None, where, "uart", "is missing: an attached board needs one")
+    runner = target.runner
+    good = any("{image}" in word for word in runner.flash)
+    expect(good, where, "runner.flash", "must be a command with {image}, the file to put there")
+    good = bool(runner.port) or re.fullmatch("[0-9a-f]{4}:[0-9a-f]{4}", runner.usb) is not None
+    expect(good, where, "runner", 'must have usb, such as "0483:374b", or port')
+    good = not (runner.machine or runner.ticks_per_instruction)
+    expect(good, where, "runner", "emulates nothing: leave out machine and ticks_per_instruction")

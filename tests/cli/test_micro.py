@@ -102,6 +102,8 @@ def test_list_options(tvm_kp_main):
     listed = {row[0]: row[1:] for row in rows if row}
     assert listed["project_type"][:5] == ["str", "host_driven", "batch", "host_driven", "create"]
     assert listed["profile"][:4] == ["bool", "–", "False", "build"]
+    attached = tvm_kp_main(*command, "board", "--list-options").out
+    assert "build, flash" in attached and "batch" not in attached
     library = tvm_kp_main(*command, "cmake", "--list-options").out
     assert "board" in library and "profile" not in library
 
@@ -152,7 +154,7 @@ def test_own_template(tvm_kp_main, archive, tmp_path):
         (["create", "p", "m.tar", "host", "--project-option", "project_type=x"], "and batch are"),
         (["create", "p", "m.tar", "template"], "--template-dir DIR"),
         (["create", "p", "m.tar", "host", "--template-dir", "."], "belong together"),
-        (["create", "p", "m.tar", "mbed"], "no folder of templates; there are host, mps2, cmake"),
+        (["create", "p", "m.tar", "mbed"], "no folder of templates; there are host, mps2, board"),
         (["build", "project", "zephyr"], "is of platform host, not zephyr"),
         (["build", "project", "mps2"], "platform host, not mps2"),
         (["build", "none", "host"], "no project folder none"),

@@ -103,7 +103,7 @@ REFUSED = [
     ("run kws.pt2 --device cuda", 2, "only auto and micro"),
     ("micro create p none.tar mps2", 4, "tvm-kp compile makes one"),
     ("micro create p kws.pt2 template", 4, "--template-dir DIR"),
-    ("micro create p kws.pt2 mbed", 4, "there are host, mps2, cmake, zephyr, arduino"),
+    ("micro create p kws.pt2 mbed", 4, "there are host, mps2, board, cmake, zephyr, arduino"),
     ("micro create p kws.pt2 zephyr --project-option project_type=x", 4, "there are board"),
     ("micro create p kws.pt2 mps2 --project-option warning_as_error=1", 4, "always are errors"),
     ("micro build none mps2", 4, "tvm-kp micro create makes one"),

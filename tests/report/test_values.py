@@ -39,12 +39,19 @@ def test_run_on_a_board(result):
         "target": "mps2-an386",
         "inferences": 2,
         "instructions": 392_000,
+        "cycles": None,
         "seconds": None,
         "operators": [
             {"name": "head", "calls": 1, "instructions": 2_000},
             {"name": "cell", "calls": 25, "instructions": 389_000},
         ],
     }
+
+
+def test_run_on_an_attached_board(result):
+    value = run_json("mine", replace(result, cycles=result.instructions, instructions=()))
+    assert (value["inferences"], value["instructions"], value["cycles"]) == (2, None, 392_000)
+    assert value["operators"][0] == {"name": "head", "calls": 1, "cycles": 2_000}
 
 
 def test_run_on_the_host(result):

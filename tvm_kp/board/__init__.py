@@ -10,7 +10,7 @@ import numpy as np
 
 from tvm_kp.artifacts import Model, RunResult
 from tvm_kp.board.cycles import check as check_cycles
-from tvm_kp.board.project import Project, build, create
+from tvm_kp.board.project import Project, build, create, flash
 from tvm_kp.board.records import as_records
 from tvm_kp.board.session import Session, StackUse
 from tvm_kp.board.toolchain import check_fit, footprint
@@ -32,6 +32,7 @@ __all__ = [
     "compile_trial",
     "create",
     "find_compiler",
+    "flash",
     "footprint",
     "run",
     "run_trials",

@@ -20,9 +20,13 @@ def run(
     records: Mapping[str, np.ndarray],
     profile: bool,
     timeout_s: float,
+    port: str | None = None,
 ) -> RunResult:
-    """Run the project on every record, (N, *shape) each, as the runners of batches do."""
-    with Session(project, timeout_s=timeout_s) as session:
+    """Run the project on every record, (N, *shape) each, as the runners of batches do.
+
+    ``port`` is that of an attached board, which with ``profile`` has a firmware with hooks.
+    """
+    with Session(project, timeout_s=timeout_s, transport=port) as session:
         unit = session.unit
         counts, steps = [], []
         for inputs in _inferences(records):
@@ -31,22 +35,23 @@ def run(
             counts.append(session.run())
             steps.append(session.outputs())
     operators: tuple[OperatorCount, ...] = ()
-    if profile and unit == "instructions" and project.model.operators:
-        operators = _operators(project, records, timeout_s)
+    if profile and unit != "nanoseconds" and project.model.operators:
+        operators = _operators(project, records, timeout_s, port)
     return RunResult(
         outputs={t.name: np.stack([step[t.name] for step in steps]) for t in project.model.outputs},
         instructions=tuple(counts) if unit == "instructions" else (),
+        cycles=tuple(counts) if unit == "cycles" else (),
         seconds=tuple(count * 1e-9 for count in counts) if unit == "nanoseconds" else (),
         operators=operators,
     )
 
 
 def _operators(
-    project: Project, records: Mapping[str, np.ndarray], timeout_s: float
+    project: Project, records: Mapping[str, np.ndarray], timeout_s: float, port: str | None
 ) -> tuple[OperatorCount, ...]:
     """Each operator's median over the inferences, of a build with hooks."""
     profiles = []
-    with Session(project, profile=True, timeout_s=timeout_s) as session:
+    with Session(project, profile=True, timeout_s=timeout_s, transport=port) as session:
         for inputs in _inferences(records):
             for name, array in inputs.items():
                 session.set_input(name, array)
@@ -54,7 +59,7 @@ def _operators(
             profiles.append(session.profile())
     calls, counts = (
         np.array([[getattr(count, key) for count in counts] for counts in profiles])
-        for key in ("calls", "instructions")
+        for key in ("calls", "count")
     )
     return emulator.medians(project.model, calls, counts)
 

@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import indent
 
 from tvm_kp.artifacts import Model, TensorSpec
 from tvm_kp.board import toolchain
 from tvm_kp.errors import TargetError
 from tvm_kp.target import Target
+from tvm_kp.uart import STEPS, statements
 
 FORMAT = 2
 BATCH, HOST_DRIVEN = "batch", "host_driven"
@@ -38,7 +40,7 @@ def write_project(model: Model, target: Target, kind: str, folder: Path) -> None
             shutil.copyfile(path, folder / part / path.name)
     _write(folder / "include" / "kp_model.h", _fill("kp_model.h.in", _buffers(model)))
     if _is_bare(target):
-        _write_board(model, target, folder / "board")
+        _write_board(model, target, kind, folder / "board")
     _write(folder / "Makefile", _fill("Makefile.in", _make_variables(model, target, kind)))
     description = {
         "format": FORMAT,
@@ -77,8 +79,10 @@ def harness_flags(target: Target, kind: str = BATCH) -> tuple[str, ...]:
     """What the harness is compiled with beside the flags of everything."""
     if not _is_bare(target):
         return ()
-    values: dict[str, object] = {"TICKS_PER_INSTRUCTION": target.runner.ticks_per_instruction}
-    if kind == HOST_DRIVEN and target.uart is not None:
+    values: dict[str, object] = {}
+    if target.runner.ticks_per_instruction:
+        values["TICKS_PER_INSTRUCTION"] = target.runner.ticks_per_instruction
+    if kind == HOST_DRIVEN and target.uart is not None and target.uart.driver != STEPS:
         values |= {
             "UART": f"{target.uart.origin:#010x}u",
             "UART_INTERRUPT": f"{target.uart.interrupt}u",
@@ -90,6 +94,11 @@ def harness_flags(target: Target, kind: str = BATCH) -> tuple[str, ...]:
 
 def _harness(target: Target, kind: str) -> tuple[str, ...]:
     """The folders of templates that a project is made of."""
+    if kind == BATCH and target.runner.kind == "serial":
+        raise TargetError(
+            f"{target.name} is attached and answers sessions alone: tvm-kp micro create makes a "
+            "project for it, micro flash puts that on the board, and run drives it"
+        )
     if kind == BATCH:
         bare = ("measure", "firmware", "semihosting", "batch")
         return bare if _is_bare(target) else ("host",)
@@ -100,7 +109,8 @@ def _harness(target: Target, kind: str) -> tuple[str, ...]:
             f"{target.name} has no [uart] in its description, so no host can drive it: add one, "
             f"or make a project with project_type={BATCH}"
         )
-    return ("measure", "firmware", "link", "link/cortex_m", f"link/{target.uart.driver}")
+    common = ("measure", "firmware", "link", "link/cortex_m")
+    return common if target.uart.driver == STEPS else (*common, f"link/{target.uart.driver}")
 
 
 def _is_bare(target: Target) -> bool:
@@ -108,8 +118,16 @@ def _is_bare(target: Target) -> bool:
     return target.toolchain.linker_script is not None
 
 
-def _write_board(model: Model, target: Target, folder: Path) -> None:
+def _write_board(model: Model, target: Target, kind: str, folder: Path) -> None:
     folder.mkdir()
+    if kind == HOST_DRIVEN and target.uart is not None and target.uart.driver == STEPS:
+        values = {
+            "TITLE": target.name,
+            "SETUP": indent(statements(target.uart.setup), "  "),
+            "READ": indent(statements(target.uart.read), "  "),
+            "WRITE": indent(statements(target.uart.write), "    "),
+        }
+        _write(folder / "uart.c", _fill("uart.c.in", values))
     for path in (target.toolchain.linker_script, target.toolchain.startup):
         assert path is not None, "a bare target has both"
         shutil.copyfile(path, folder / path.name)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tvm_kp.artifacts import Model, Operator, RunResult, TensorSpec
-from tvm_kp.board import driven, emulator, host, toolchain
+from tvm_kp.board import attached, driven, emulator, host, toolchain
 from tvm_kp.board.folder import DESCRIPTION, write_whole
 from tvm_kp.board.layout import (
     BATCH,
@@ -90,17 +90,19 @@ class Project:
         repeat: int = 1,
         profile: bool = False,
         timeout_s: float | None = None,
+        port: str | None = None,
     ) -> RunResult:
         """Build the project and run it ``repeat`` times on ``inputs``: what `as_records` takes.
 
-        Every run is measured; the outputs are those of the first.
+        Every run is measured; the outputs are those of the first. An attached board runs what was
+        flashed; ``port`` is its serial port where that cannot be found.
         """
         records = as_records(self.model.inputs, inputs)
         count = len(next(iter(records.values()), ()))
         repeated = {name: np.concatenate([array] * repeat) for name, array in records.items()}
         timeout_s = timeout_s or self.target.runner.timeout_s
         if self.kind == HOST_DRIVEN:
-            result = driven.run(self, repeated, profile, timeout_s)
+            result = driven.run(self, repeated, profile, timeout_s, port)
         else:
             result = RUNNERS[self.target.runner.kind](
                 lambda profiled: build(self, profiled),
@@ -161,6 +163,16 @@ def build(project: Project, profile: bool = False) -> Path:
             return fresh.replace(image)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def flash(project: Project, profile: bool = False) -> Path:
+    """Put a project's firmware, built if it is not up to date, on its attached board; the image.
+
+    Raises what `build` does, and BuildError if the board was not flashed.
+    """
+    image = project.image(profile)
+    attached.flash(image, project.target)
+    return image
 
 
 def _read_model(table: Mapping[str, Any], folder: Path) -> Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvm_kp.artifacts import OperatorCount, TensorSpec
-from tvm_kp.board import emulator, host
+from tvm_kp.board import attached, emulator, host
 from tvm_kp.board.commands import Commands
 from tvm_kp.board.layout import HOST_DRIVEN
 from tvm_kp.board.link import Fault, Link
 from tvm_kp.board.records import as_records
 from tvm_kp.board.transport import SerialTransport, Transport
 from tvm_kp.errors import InputError, RunError, TargetError
+from tvm_kp.target import Target
 
 if TYPE_CHECKING:
     from tvm_kp.board.project import Project
 
 _DEFAULT_BAUD = 115200
-CONNECTORS = {"host": host.connect, "qemu": emulator.connect}
+CONNECTORS: dict[str, Callable[[Path, Target], Transport]] = {
+    "host": host.connect,
+    "qemu": emulator.connect,
+    "serial": attached.connect,
+}
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Session:
             y = session.get_output("output")
 
     ``project`` is host-driven, a `Project` or its folder. The line is to a fresh start of the
-    emulator, or of the firmware as a process of this computer, built if it is not up to date;
-    ``transport`` is instead a port of a board that was flashed (/dev/ttyACM0, or a URL of
-    pyserial), or a `Transport`, which is closed at the end. Each request is answered within
+    emulator, or of the firmware as a process of this computer, built if it is not up to date, or
+    to an attached board, which was flashed; ``transport`` is instead a port (/dev/ttyACM0, or a
+    URL of pyserial), or a `Transport`, which is closed at the end. Each request is answered within
     ``timeout_s`` (default: the target's). With ``profile`` the build is one that counts operators.
 
     Its state is reset at the start and kept from run to run. A session is over after a RunError
@@ -177,7 +182,10 @@ class Session:
         """
         operators = self._project.model.operators
         if not self._profile or self._commands.welcome.operators != len(operators):
-            raise InputError("the firmware counts no operators: open Session(…, profile=True)")
+            attached = self._project.target.runner.kind == "serial"
+            flash = "build and flash it with --project-option profile=1"
+            how = flash if attached else "open Session(…, profile=True)"
+            raise InputError(f"the firmware counts no operators: {how}")
         with self._board() as commands:
             counts = zip(operators, commands.profile(), strict=True)
         return tuple(OperatorCount(o.name, calls, count) for o, (count, calls) in counts)

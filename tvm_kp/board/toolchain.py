@@ -202,6 +202,6 @@ def _run(tool: Path, arguments: Sequence[str], target: Target, what: str) -> str
             f"{what} does not fit {target.name}: {memory} lacks {over} bytes; "
             "compress the model or choose a larger board"
         )
-    told = re.compile("error|undefined reference|multiple definition")
+    told = re.compile("[Ee]rror|undefined reference|multiple definition")
     first = next(filter(told.search, text.splitlines()), text.strip()[:200])
     raise BuildError(f"{tool.name} refused {what}: {first.strip()}")

@@ -75,14 +75,18 @@ def options_of(platform: str | Path) -> tuple[ProjectOption, ...]:
     )
     if platform not in PLATFORMS:
         return shared
-    from tvm_kp.board.layout import KINDS
+    from tvm_kp.board.layout import HOST_DRIVEN, KINDS
 
+    # An attached board answers sessions alone, and has the firmware that was flashed.
+    kinds, built = (
+        (KINDS, ("build",)) if platform != "board" else ((HOST_DRIVEN,), ("build", "flash"))
+    )
     kind = "what the firmware does: answer a session, or run a file of inputs and end"
     profile = "count every operator by itself"
     return (
         *shared,
-        ProjectOption("project_type", "str", kind, ("create",), KINDS, KINDS[0]),
-        ProjectOption("profile", "bool", profile, ("build",), default=False),
+        ProjectOption("project_type", "str", kind, ("create",), kinds, HOST_DRIVEN),
+        ProjectOption("profile", "bool", profile, built, default=False),
     )
 
 

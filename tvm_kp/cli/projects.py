@@ -68,12 +68,15 @@ def flash(directory: Path, platform: Platform | None, given: Mapping[str, Any]) 
         how = library_project.advice(project, "flash")
         raise BuildError(f"{directory} is not flashed from here: {how}")
     target = project.target
-    project_options.read(target.platform, "flash", given)
+    options = project_options.read(target.platform, "flash", given)
+    run = f"tvm-kp run {directory} --device micro runs it"
+    if target.runner.kind == "serial":
+        from tvm_kp import board
+
+        image = board.flash(project, bool(options["profile"]))
+        return f"Flashed {target.name} with {image}: {run}."
     where = "this computer" if target.runner.kind == "host" else f"QEMU's {target.runner.machine}"
-    return (
-        f"Nothing to flash: {target.name} is {where}. "
-        f"tvm-kp run {directory} --device micro runs it."
-    )
+    return f"Nothing to flash: {target.name} is {where}. {run}."
 
 
 def open_project(directory: Path, platform: Platform | None) -> Project | LibraryProject:

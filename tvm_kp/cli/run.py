@@ -41,6 +41,12 @@ def register(verbs: Any) -> None:
         help="micro: PATH must be a project folder (auto: whatever PATH is)",
     )
     add_target(parser, "where an archive runs (the target it was compiled for)")
+    parser.add_argument(
+        "--port",
+        metavar="DEVICE",
+        help="serial port of an attached board, such as /dev/ttyACM0 or socket://host:port (that "
+        "of its USB identity)",
+    )
     data = parser.add_argument_group("data")
     data.add_argument(
         "-i",
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     spec = _check_path(args)
     with console.progress(args, f"Running {args.PATH.name}") as progress:
         started = time.perf_counter()
-        model, target, execute = _open(args.PATH, spec)
+        model, target, execute = _open(args.PATH, spec, args.port)
         loaded = time.perf_counter()
         progress("load", loaded - started)
         values = inputs.complete(given, model.inputs, args.fill_mode)
@@ -136,13 +142,17 @@ def _check_path(args: argparse.Namespace) -> str | None:
     return spec
 
 
-def _open(path: Path, spec: str | None) -> tuple[Model, Target, Execute]:
+def _open(path: Path, spec: str | None, port: str | None) -> tuple[Model, Target, Execute]:
     from tvm_kp import driver
     from tvm_kp.board import Project
 
     if path.is_dir():
         project = Project.open(path)
-        return project.model, project.target, project.run
+        if port is not None and project.target.runner.kind != "serial":
+            raise InputError(f"{project.target.name} is not attached to a port: leave --port out")
+        return project.model, project.target, partial(project.run, port=port)
+    if port is not None:
+        raise InputError("--port is of a board that runs a project: give the project's folder")
     target = None if spec is None else Target.load(spec)
     model = driver.load(path)
     chosen = Target.load(model.target) if target is None else target

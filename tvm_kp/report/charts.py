@@ -65,15 +65,19 @@ def size_bars(footprints: Mapping[str, Footprint]) -> Bars:
 
 
 def total_bars(results: Mapping[str, RunResult]) -> Bars:
-    """Instructions of a whole inference (median), models side by side."""
-    series = {n: (median(r.instructions) if r.instructions else None,) for n, r in results.items()}
-    return Bars("Instructions per inference", ("inference",), series)
+    """What a whole inference took (median), models side by side."""
+    series = {n: (median(r.counts) if r.counts else None,) for n, r in results.items()}
+    return Bars(f"{_unit(results)} per inference", ("inference",), series)
 
 
 def operator_bars(results: Mapping[str, RunResult]) -> Bars:
-    """Instructions per operator in one inference, models side by side, the largest first."""
-    counts = {n: {c.name: c.instructions for c in r.operators} for n, r in results.items()}
-    return largest_bars("Instructions per operator", counts)
+    """What operators took of one inference, models side by side, the largest first."""
+    counts = {n: {c.name: c.count for c in r.operators} for n, r in results.items()}
+    return largest_bars(f"{_unit(results)} per operator", counts)
+
+
+def _unit(results: Mapping[str, RunResult]) -> str:
+    return " or ".join(sorted({r.unit for r in results.values()})).capitalize()
 
 
 def largest_bars(title: str, counts: Mapping[str, Mapping[str, int]]) -> Bars:

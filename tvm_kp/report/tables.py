@@ -189,10 +189,10 @@ def tensor_table(model: Model) -> Table:
 
 
 def time_table(target: str, result: RunResult) -> Table:
-    """The statistics of all inferences: instructions of a board, milliseconds of the host."""
+    """The statistics of all inferences: what a board counted, milliseconds of the host."""
     rows: list[tuple[Cell, ...]] = []
-    if result.instructions:
-        rows.append(("instructions", *_statistics(result.instructions)))
+    if result.counts:
+        rows.append((result.unit, *_statistics(result.counts)))
     if result.seconds:
         rows.append(("milliseconds", *_statistics([1000 * s for s in result.seconds])))
     columns = ("per inference", "inferences", "median", "mean", "min", "max", "deviation")
@@ -201,15 +201,16 @@ def time_table(target: str, result: RunResult) -> Table:
 
 
 def profile_table(target: str, result: RunResult) -> Table:
-    """Instructions of every operator in one inference, the largest first."""
-    whole = median(result.instructions) if result.instructions else 0
-    ordered = sorted(result.operators, key=lambda count: -count.instructions)
+    """What every operator took of one inference, the largest first."""
+    whole = median(result.counts) if result.counts else 0
+    ordered = sorted(result.operators, key=lambda one: -one.count)
     rows = tuple(
-        (c.name, c.calls, c.instructions, f"{c.instructions / whole:.1%}" if whole else NOTHING)
-        for c in ordered
+        (c.name, c.calls, c.count, f"{c.count / whole:.1%}" if whole else NOTHING) for c in ordered
     )
-    note = COUNTED if rows else f"{target} counts no instructions: profile on an emulated board."
-    columns = ("operator", "calls", "instructions", "share")
+    note = f"{target} counts no instructions: profile on an emulated board."
+    if rows:
+        note = COUNTED if result.instructions else ""
+    columns = ("operator", "calls", result.unit, "share")
     return Table(f"Operators on {target}, one inference", columns, rows, note)
 
 

@@ -70,17 +70,21 @@ def compile_json(compiled: CompiledValues) -> dict[str, Any]:
 
 
 def run_json(target: str, result: RunResult) -> dict[str, Any]:
-    """Medians per inference, and the instructions of every operator.
+    """Medians per inference, and what every operator took.
 
-    Keys: target, inferences, instructions and seconds (null where not measured), operators (name,
-    calls, instructions).
+    Keys: target, inferences, instructions, cycles and seconds (null where not measured), operators
+    (name, calls, and instructions or cycles).
     """
     return {
         "target": target,
-        "inferences": max(len(result.instructions), len(result.seconds)),
+        "inferences": max(len(result.counts), len(result.seconds)),
         "instructions": _median(result.instructions),
+        "cycles": _median(result.cycles),
         "seconds": _median(result.seconds),
-        "operators": [asdict(count) for count in result.operators],
+        "operators": [
+            {"name": one.name, "calls": one.calls, result.unit: one.count}
+            for one in result.operators
+        ],
     }
 
 

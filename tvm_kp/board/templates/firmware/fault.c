@@ -15,13 +15,16 @@ extern uint32_t __stack_bottom[], __stack_top[];
 void HardFault_Handler(void) __attribute__((naked));
 void HardFault_Handler(void) {
   __asm volatile(
-      "tst lr, #4\n\t"
-      "ite eq\n\t"
-      "mrseq r0, msp\n\t"
-      "mrsne r0, psp\n\t"
-      "ldr r1, =__stack_top\n\t"
+      ".syntax unified\n\t"
+      "mov r1, lr\n\t"
+      "movs r2, #4\n\t"
+      "mrs r0, msp\n\t"
+      "tst r1, r2\n\t"
+      "beq 1f\n\t"
+      "mrs r0, psp\n"
+      "1: ldr r1, =__stack_top\n\t"
       "mov sp, r1\n\t"
-      "b kp_fault\n\t"
+      "bl kp_fault\n\t"
       ".ltorg");
 }
 
