@@ -7,16 +7,16 @@ Makefile  project.json
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import indent
 
-from tvm_kp.artifacts import Model, TensorSpec
+from tvm_kp.artifacts import Model
 from tvm_kp.board import toolchain
+from tvm_kp.board.model_header import POOL_SECTION, identity, model_header
+from tvm_kp.board.template import TEMPLATES, filled
 from tvm_kp.errors import TargetError
 from tvm_kp.target import Target
 from tvm_kp.uart import STEPS, statements
@@ -24,9 +24,6 @@ from tvm_kp.uart import STEPS, statements
 FORMAT = 2
 BATCH, HOST_DRIVEN = "batch", "host_driven"
 KINDS = (HOST_DRIVEN, BATCH)
-_TEMPLATES = Path(__file__).parent / "templates"
-_IDENTITY_BYTES = 8
-_POOL_SECTION = ".bss.noinit.pool."
 
 
 def write_project(model: Model, target: Target, kind: str, folder: Path) -> None:
@@ -36,12 +33,12 @@ def write_project(model: Model, target: Target, kind: str, folder: Path) -> None
     harness = _harness(target, kind)
     for part, pattern in (("src", "*.c"), ("include", "*.h")):
         (folder / part).mkdir()
-        for path in (p for name in harness for p in sorted((_TEMPLATES / name).glob(pattern))):
+        for path in (p for name in harness for p in sorted((TEMPLATES / name).glob(pattern))):
             shutil.copyfile(path, folder / part / path.name)
-    _write(folder / "include" / "kp_model.h", _fill("kp_model.h.in", _buffers(model)))
+    _write(folder / "include" / "kp_model.h", model_header(model))
     if _is_bare(target):
         _write_board(model, target, kind, folder / "board")
-    _write(folder / "Makefile", _fill("Makefile.in", _make_variables(model, target, kind)))
+    _write(folder / "Makefile", filled("Makefile.in", _make_variables(model, target, kind)))
     description = {
         "format": FORMAT,
         "kind": kind,
@@ -50,14 +47,6 @@ def write_project(model: Model, target: Target, kind: str, folder: Path) -> None
         "model": _describe(model),
     }
     _write(folder / "project.json", json.dumps(description, indent=2, sort_keys=True) + "\n")
-
-
-def identity(model: Model) -> bytes:
-    """What tells the C of ``model`` from that of another: 8 bytes."""
-    digest = hashlib.sha256(model.header.encode())
-    for name, text in sorted(model.sources.items()):
-        digest.update(f"{name}\0{text}\0".encode())
-    return digest.digest()[:_IDENTITY_BYTES]
 
 
 def image_name(target: Target, kind: str) -> str:
@@ -127,7 +116,7 @@ def _write_board(model: Model, target: Target, kind: str, folder: Path) -> None:
             "READ": indent(statements(target.uart.read), "  "),
             "WRITE": indent(statements(target.uart.write), "    "),
         }
-        _write(folder / "uart.c", _fill("uart.c.in", values))
+        _write(folder / "uart.c", filled("uart.c.in", values))
     for path in (target.toolchain.linker_script, target.toolchain.startup):
         assert path is not None, "a bare target has both"
         shutil.copyfile(path, folder / path.name)
@@ -145,7 +134,7 @@ def _pool_sections(model: Model, target: Target) -> str:
     """Where the pools lie that the target has a memory for; the others lie in RAM."""
     own = [pool.name for pool in model.pools if toolchain.own_memory(pool.name, target)]
     rows = "\n".join(
-        f"  .pool.{name} (NOLOAD) : {{ *({_POOL_SECTION}{name}) }} > {name}" for name in own
+        f"  .pool.{name} (NOLOAD) : {{ *({POOL_SECTION}{name}) }} > {name}" for name in own
     )
     return f"SECTIONS {{\n{rows}\n}}\n" if own else ""
 
@@ -162,69 +151,6 @@ def _make_variables(model: Model, target: Target, kind: str) -> dict[str, str]:
     }
 
 
-def _buffers(model: Model) -> dict[str, str]:
-    """The parts of kp_model.h: a buffer for each tensor, tables and structs that point to them."""
-    both = (("INPUT", model.inputs), ("OUTPUT", model.outputs))
-    values = {
-        "NAME": model.name,
-        "HEADER": model.header_name,
-        "OPERATOR_COUNT": str(len(model.operators)),
-        "IDENTITY": ", ".join(f"0x{byte:02x}" for byte in identity(model)),
-        "POOLS": "".join(f"{line}\n" for line in _pools(model)),
-        **_entry(model),
-        "BUFFERS": "\n".join(
-            f"static uint8_t {_buffer(kind, t)}[{t.nbytes}] __attribute__((aligned(16)));"
-            for kind, tensors in both
-            for t in tensors
-        ),
-    }
-    for kind, tensors in both:
-        names = [(t.name, _buffer(kind, t)) for t in tensors]
-        values[f"{kind}_COUNT"] = str(len(tensors))
-        values[f"{kind}_TABLE"] = _rows(f"{{{b}, sizeof {b}}}" for _, b in names)
-        values[f"{kind}_FIELDS"] = _rows(f".{name} = {b}" for name, b in names)
-        values[f"{kind}_PLACES"] = "\n".join(
-            f"  buffers[{index}] = (struct kp_buffer){{at.{t.name}, {t.nbytes}}};"
-            for index, t in enumerate(tensors)
-        )
-    values["TENSORS"] = _fill("mapped.h.in" if model.workspace_io else "buffers.h.in", values)
-    return values
-
-
-def _entry(model: Model) -> dict[str, str]:
-    """How one inference is run, and what comes before the first."""
-    entry, *resets = model.entries
-    arguments = [] if model.workspace_io else ["&kp_input_struct", "&kp_output_struct"]
-    arguments += ["&kp_state"] if resets else []
-    arguments += ["&kp_pools"] if model.pools else []
-    return {
-        "STATE": f"static struct tvmgen_{model.name}_state kp_state;" if resets else "",
-        "START": f"{resets[0]}(&kp_state)" if resets else "0",
-        "RUN": f"{entry}({', '.join(arguments)})",
-        "MAPPED": "&kp_pools" if model.pools else "",
-    }
-
-
-def _pools(model: Model) -> Iterator[str]:
-    """A buffer for each workspace pool, and the struct of them."""
-    for pool in model.pools:
-        section = f'section("{_POOL_SECTION}{pool.name}")'
-        yield f"static uint8_t kp_pool_{pool.name}[{pool.nbytes}]"
-        yield f"    __attribute__(({section}, aligned({model.pool_alignment})));"
-    if model.pools:
-        yield f"static struct tvmgen_{model.name}_workspace_pools kp_pools = {{"
-        yield _rows(f".{pool.name} = kp_pool_{pool.name}" for pool in model.pools)
-        yield "};"
-
-
-def _buffer(kind: str, tensor: TensorSpec) -> str:
-    return f"kp_{kind.lower()}_{tensor.name}"
-
-
-def _rows(rows: Iterable[str]) -> str:
-    return "\n".join(f"    {row}," for row in rows)
-
-
 def _describe(model: Model) -> dict[str, object]:
     """The model without its C, which lies beside, and without what only the compiler needs."""
     return {
@@ -239,13 +165,6 @@ def _describe(model: Model) -> dict[str, object]:
         "state_bytes": model.state_bytes,
         "workspace_io": model.workspace_io,
     }
-
-
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    text = (_TEMPLATES / template).read_text(encoding="utf-8")
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    return text
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,7 +9,6 @@ text of files that end in ``.in`` (which is dropped), have @KEYS@ that are fille
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,11 @@ from pathlib import Path
 from tvm_kp.artifacts import Model
 from tvm_kp.board import toolchain
 from tvm_kp.board.folder import DESCRIPTION, write_whole
+from tvm_kp.board.template import TEMPLATES, fill
 from tvm_kp.board.template_keys import example_name, values
 from tvm_kp.errors import BuildError, InputError, MissingToolError
 from tvm_kp.target import LIBRARY_PLATFORMS, TEMPLATE, Target
 from tvm_kp.target import names as target_names
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 # What builds a folder that has this file.
 _BUILDERS = {
@@ -152,7 +150,7 @@ def _check_template(source: Path, directory: Path) -> None:
 def _fill_folder(source: Path, folder: Path, filled: Mapping[str, str]) -> None:
     """Copy the files of ``source`` into ``folder``, filled."""
     for path in sorted(p for p in source.rglob("*") if p.is_file()):
-        copy = folder / _fill(str(path.relative_to(source)), filled, path)
+        copy = folder / fill(str(path.relative_to(source)), filled, path)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix != ".in":
             shutil.copy(path, copy)
@@ -161,13 +159,4 @@ def _fill_folder(source: Path, folder: Path, filled: Mapping[str, str]) -> None:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise InputError(f"{path} is no text: only texts can end in .in") from None
-        copy.with_suffix("").write_text(_fill(text, filled, path), encoding="utf-8")
-
-
-def _fill(text: str, filled: Mapping[str, str], path: Path) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in filled:
-            raise InputError(f"{path}: there is no key @{match[1]}@, only {', '.join(filled)}")
-        return filled[match[1]]
-
-    return re.sub("@([A-Z_]+)@", value, text)
+        copy.with_suffix("").write_text(fill(text, filled, path), encoding="utf-8")

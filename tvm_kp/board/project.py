@@ -20,11 +20,11 @@ from tvm_kp.board.layout import (
     HOST_DRIVEN,
     KINDS,
     harness_flags,
-    identity,
     image_name,
     link_flags,
     write_project,
 )
+from tvm_kp.board.model_header import identity
 from tvm_kp.board.records import as_records
 from tvm_kp.errors import InputError, OutputError, TargetError
 from tvm_kp.target import Target

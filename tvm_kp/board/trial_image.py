@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tvm_kp.board import toolchain
 from tvm_kp.board.layout import harness_flags, link_flags
+from tvm_kp.board.template import TEMPLATES
 from tvm_kp.errors import FitError
 from tvm_kp.target import Target
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _HARNESS = ("trials", "firmware", "semihosting")
 
 # The RAM begins with a stack for kernels, one for the harness, and variables.
@@ -42,8 +42,8 @@ def build_image(
     (folder / "kp_memories.h").write_text(_addresses(target), encoding="utf-8")
     (folder / "kp_kernels.c").write_text(_table([name for name, _ in kernels]), encoding="utf-8")
     wraps = (int(limit * target.runner.ticks_per_instruction) >> _COUNTER_BITS) + 1
-    harness = [_TEMPLATES / name for name in _HARNESS]
-    includes = (f"-I{path}" for path in (folder, _TEMPLATES / "measure", *harness))
+    harness = [TEMPLATES / name for name in _HARNESS]
+    includes = (f"-I{path}" for path in (folder, TEMPLATES / "measure", *harness))
     flags = (*includes, *harness_flags(target), f"-DKP_LIMIT_WRAPS={wraps}")
     sources = [startup, folder / "kp_kernels.c"]
     sources += [path for part in harness for path in sorted(part.glob("*.c"))]
