@@ -114,6 +114,7 @@ class SampleCompiled:
     quantized: Quantized | None = None
     tuned: int = 0
     stale: int = 0
+    damaged: int = 0
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"archive")

@@ -31,7 +31,7 @@ class Compiled:
     ``stages`` are the seconds that each took, ``recurrences`` what became of the loops that
     PyTorch had unrolled, ``output_errors`` what approximate weights change on the calibration
     inputs, ``quantized`` how the model was quantized. Of its kernels, ``tuned`` are scheduled as
-    records of tuning say; ``stale`` records were ignored.
+    records of tuning say; ``stale`` records were ignored, and ``damaged`` lines that are none.
     """
 
     model: Model
@@ -43,6 +43,7 @@ class Compiled:
     quantized: Quantized | None = None
     tuned: int = 0
     stale: int = 0
+    damaged: int = 0
 
     def save(self, path: str | Path) -> None:
         """Write a Model Library Format archive; raises ``OutputError``."""
@@ -105,6 +106,7 @@ def compile(
         None if lowered.integers is None else lowered.integers.report,
         tuned.used,
         tuned.stale,
+        tuned.damaged,
     )
 
 

@@ -191,11 +191,11 @@ def tuned_ways(options: Options, target: Target) -> TunedWays:
     path = tuning_records.shipped(target.core) if chosen == SHIPPED else Path(chosen)
     if chosen == NO_RECORDS or path is None:
         return TunedWays(tuning_records.Best(target.core), target.isa)
-    records = tuning_records.read(path).records
-    best = tuning_records.best(records, target.core, tvm.__version__, CYCLES)
+    found = tuning_records.read(path)
+    best = tuning_records.best(found.records, target.core, tvm.__version__, CYCLES)
     if not best.records:
-        best = tuning_records.best(records, target.core, tvm.__version__, INSTRUCTIONS)
-    return TunedWays(best, target.isa)
+        best = tuning_records.best(found.records, target.core, tvm.__version__, INSTRUCTIONS)
+    return TunedWays(best, target.isa, len(found.damaged))
 
 
 def pass_context(options: Options) -> tvm.transform.PassContext:

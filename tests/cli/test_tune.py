@@ -197,6 +197,22 @@ def test_stale_records_are_ignored_with_a_warning(
     assert compiled(net, path).model.sources == compiled(net, "none").model.sources
 
 
+def test_damaged_records_are_ignored_with_a_warning(
+    tvm_kp_main, net: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    tuning_records.write(path, [record(tasks[0], tasks[0].default)])
+    with path.open("a") as file:
+        file.write('{"choices": {"ro\n')
+    before = path.read_text()
+    flags = ("-o", tmp_path / "m.tar", "--tuning-records", path)
+    answer = tvm_kp_main("compile", net, BOARD, *flags)
+    assert answer.code == 0 and path.read_text() == before
+    assert answer.err == (
+        f"Warning: 1 damaged lines of {path} were ignored; tvm-kp tune sets them aside\n"
+    )
+
+
 def test_records_that_cannot_be_read(tvm_kp_main, net: Path, tmp_path: Path) -> None:
     flags = ("-o", tmp_path / "m.tar", "--tuning-records", tmp_path / "none.jsonl")
     answer = tvm_kp_main("compile", net, BOARD, *flags)

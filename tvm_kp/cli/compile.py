@@ -163,6 +163,11 @@ def _print(args: argparse.Namespace, compiled: Compiled) -> None:
             f"{compiled.stale} tuning records were ignored: another TVM or other kernels; "
             "tvm-kp tune measures anew"
         )
+    if compiled.damaged:
+        console.warn(
+            f"{compiled.damaged} damaged lines of {args.tuning_records} were ignored; "
+            "tvm-kp tune sets them aside"
+        )
     out.print(report.footprint_table(compiled.model, compiled.footprint))
     for path in (args.output, args.report, args.json, args.dump):
         if path is not None:

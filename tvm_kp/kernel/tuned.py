@@ -19,12 +19,13 @@ def way_of(record: Record) -> Way:
 class TunedWays:
     """Looks functions up for ``schedule``; ``used`` and ``stale`` count what it found.
 
-    Stale are records of another TVM, and ways that the rules do not offer any more.
+    Stale are records of another TVM, and ways that the rules do not offer any more; ``damaged``
+    are lines that are no records.
     """
 
-    def __init__(self, best: Best, isa: Sequence[str]) -> None:
+    def __init__(self, best: Best, isa: Sequence[str], damaged: int = 0) -> None:
         self._records, self._isa = best.records, isa
-        self.used, self.stale = 0, best.stale
+        self.used, self.stale, self.damaged = 0, best.stale, damaged
 
     def __call__(self, function: tirx.PrimFunc) -> Way | None:
         record = self._records.get(key(function))
