@@ -159,7 +159,7 @@ def compiled(decisions: tuple[Decision, ...]) -> SampleCompiled:
         outputs=(TensorSpec("output", (1, 12), "float32"),),
         header="",
         sources={},
-        operators=(Operator("cell"), Operator("head")),
+        operators=(Operator("cell", 8, ("float32", "float32")), Operator("head", 0, ("float32",))),
         workspace_bytes=4096,
         constants_bytes=14000,
         decisions=decisions,

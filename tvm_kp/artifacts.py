@@ -159,10 +159,14 @@ class Packing:
 
 @dataclass(frozen=True)
 class Operator:
-    """One C function of a compiled model; its place in ``Model.operators`` is its profile id."""
+    """One C function of a compiled model; its place in ``Model.operators`` is what hooks call it.
+
+    ``output_dtypes`` are those of what it gives, in the order in which hooks number them.
+    """
 
     name: str
     workspace_bytes: int = 0
+    output_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,22 @@ def run(
     return board.run(model, target, inputs, repeat=repeat, profile=profile, timeout_s=timeout_s)
 
 
+def trace(
+    model: Model,
+    target: str | Target,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    timeout_s: float | None = None,
+) -> list[board.CallOutput]:
+    """What every operator of ``model`` gives on ``target``, call by call, over all inferences.
+
+    Takes and raises what `run` does, and ``TargetError`` for an attached board.
+    """
+    target = Target.load(target) if isinstance(target, str) else target
+    _check_compiled_for(model, target)
+    return board.trace(model, target, inputs, timeout_s)
+
+
 def _check_compiled_for(model: Model, target: Target) -> None:
     """Refuse C that uses instructions that ``target`` does not have."""
     if model.target in names():

@@ -55,18 +55,27 @@ void tvmgen_profile_end(int32_t op);
 #define BEGIN(op)
 #define END(op)
 #endif
+#ifdef TVMGEN_TRACE
+void tvmgen_trace(int32_t op, int32_t output, const void* data, int32_t bytes);
+#define TRACE(op, data, bytes) tvmgen_trace(op, 0, data, bytes)
+#else
+#define TRACE(op, data, bytes)
+#endif
 
 int32_t tvmgen_hand_run(struct tvmgen_hand_inputs* inputs, struct tvmgen_hand_outputs* outputs) {
   int64_t* const total = (int64_t*)outputs->output1;
   BEGIN(0);
   tvmgen_hand_fused_scale((const float*)inputs->x, weights, workspace);
   END(0);
+  TRACE(0, workspace, 16);
   BEGIN(0);
   tvmgen_hand_fused_scale(workspace, weights, (float*)outputs->output0);
   END(0);
+  TRACE(0, outputs->output0, 16);
   BEGIN(1);
   tvmgen_hand_fused_count((const int64_t*)inputs->steps, total);
   END(1);
+  TRACE(1, total, 8);
   return *total < 0 ? -1 : 0;
 }
 """
@@ -119,7 +128,10 @@ def hand_model(body: str = "plain", constants: int = 0) -> Model:
             "hand_lib0.c": entry,
             "hand_lib1.c": OPERATORS.replace("@BODY@", BODIES.get(body, body)),
         },
-        operators=(Operator("tvmgen_hand_fused_scale"), Operator("tvmgen_hand_fused_count")),
+        operators=(
+            Operator("tvmgen_hand_fused_scale", output_dtypes=("float32",)),
+            Operator("tvmgen_hand_fused_count", output_dtypes=("int64",)),
+        ),
         workspace_bytes=16,
         constants_bytes=16 + constants,
     )

@@ -4,12 +4,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tvm_kp.artifacts import Model
+from tvm_kp.artifacts import Model, Pool
 from tvm_kp.board.layout import HOST_DRIVEN, KINDS
 from tvm_kp.board.project import Project, build, create
 from tvm_kp.errors import BuildError, FitError, OutputError, TargetError
@@ -67,7 +68,7 @@ def test_harness_has_no_warnings(
     flags = (folder / "Makefile").read_text().partition("CFLAGS := ")[2].partition("\n")[0].split()
     sources = [*folder.glob("src/*.c"), *folder.glob("board/*.c")]
     compiler = "gcc" if name == "host" else "arm-none-eabi-gcc"
-    for defines in ([], ["-DTVMGEN_PROFILE"]):
+    for defines in ([], ["-DTVMGEN_PROFILE"], ["-DTVMGEN_TRACE"]):
         command = [compiler, *flags, *defines, *STRICT, "-fsyntax-only"]
         done = subprocess.run([*command, *sources], cwd=folder, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
@@ -119,6 +120,13 @@ def test_open_gives_back_what_create_wrote(
     assert project.target.to_dict() == target.to_dict()
     assert project.target.toolchain.startup == project.directory / "board" / "startup.c"
     np.testing.assert_array_equal(project.run(inputs).outputs["output0"], expected["output0"])
+
+
+def test_open_knows_where_memory_lies(make_model: Callable[..., Model], tmp_path: Path) -> None:
+    pools = (Pool("sram", 64), Pool("dtcm", 8))
+    model = replace(make_model(), pools=pools, pool_alignment=16, constants_section=".qspi")
+    create(model, Target.load("mps2-an386"), tmp_path / "p")
+    assert Project.open(tmp_path / "p").model == model
 
 
 def test_existing_folders(make_model: Callable[..., Model], tmp_path: Path) -> None:

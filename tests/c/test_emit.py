@@ -86,8 +86,9 @@ def test_files_compile_strictly(
     x = torch.zeros(1, 4, inputs)
     model = tvm_kp.compile(make(), target, example_inputs=(x,)).model
     compile_strictly(files(model), target)
-    profiled = {key: f"#define TVMGEN_PROFILE\n{text}" for key, text in model.sources.items()}
-    compile_strictly({model.header_name: model.header, **profiled}, target)
+    for hooks in ("TVMGEN_PROFILE", "TVMGEN_TRACE"):
+        hooked = {key: f"#define {hooks}\n{text}" for key, text in model.sources.items()}
+        compile_strictly({model.header_name: model.header, **hooked}, target)
 
 
 def test_header_is_c_and_cpp(tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from tvm_kp.artifacts import Model, RunResult
+from tvm_kp.board.comparison import (
+    TOLERANCE,
+    CallDifference,
+    beyond,
+    comparable,
+    differences,
+    first_difference,
+    magnitude,
+)
 from tvm_kp.board.cycles import check as check_cycles
+from tvm_kp.board.operator_outputs import CallOutput, trace
 from tvm_kp.board.project import Project, build, create, flash
 from tvm_kp.board.records import as_records
 from tvm_kp.board.session import Session, StackUse
@@ -19,6 +29,9 @@ from tvm_kp.board.trials import Trial, TrialResult, TrialRun, compile_trial, run
 from tvm_kp.target import Target
 
 __all__ = [
+    "TOLERANCE",
+    "CallDifference",
+    "CallOutput",
     "Project",
     "Session",
     "StackUse",
@@ -26,16 +39,22 @@ __all__ = [
     "TrialResult",
     "TrialRun",
     "as_records",
+    "beyond",
     "build",
     "check_cycles",
     "check_fit",
+    "comparable",
     "compile_trial",
     "create",
+    "differences",
     "find_compiler",
+    "first_difference",
     "flash",
     "footprint",
+    "magnitude",
     "run",
     "run_trials",
+    "trace",
 ]
 
 

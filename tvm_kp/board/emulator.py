@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from tvm_kp.board import toolchain
 from tvm_kp.board.transport import PipeTransport
 from tvm_kp.errors import MissingToolError, RunError
 from tvm_kp.target import Target
+
+_TRACED = struct.Struct("<III")  # in front of each output in trace.bin, as src/main.c says it
 
 # Bits of CFSR that name a cause, the most telling first.
 _CAUSES = (
@@ -59,6 +63,27 @@ def run(
     )
 
 
+def trace(
+    image: Path,
+    model: Model,
+    target: Target,
+    records: Mapping[str, np.ndarray],
+    timeout_s: float,
+) -> Iterable[tuple[int, int, bytes]]:
+    """What the hooks of the firmware ``image`` saw: operator, which output, its bytes.
+
+    Raises MissingToolError, RunError.
+    """
+    with _ran(image, target, records, timeout_s) as folder:
+        content = (folder / "trace.bin").read_bytes()
+    place = 0
+    while place < len(content):
+        operator, output, nbytes = _TRACED.unpack_from(content, place)
+        place += _TRACED.size
+        yield operator, output, content[place : place + nbytes]
+        place += nbytes
+
+
 def connect(image: Path, target: Target) -> PipeTransport:
     """The serial line of a fresh start of the firmware ``image``. Raises MissingToolError."""
 
@@ -94,20 +119,29 @@ def _start(
 ) -> np.ndarray:
     """What the firmware ``image`` wrote: one entry of `_record_type` a record."""
     count = len(next(iter(records.values())))
-    rows = [array.reshape(count, -1).view(np.uint8) for array in records.values()]
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
-        folder = Path(name)
-        content = np.uint32(count).astype("<u4").tobytes() + np.hstack(rows).tobytes()
-        (folder / "inputs.bin").write_bytes(content)
-        _emulate(image, target, folder, timeout_s)
-        kind = _record_type(model, profile)
-        table = np.fromfile(folder / "outputs.bin", kind)
+    with _ran(image, target, records, timeout_s) as folder:
+        table = np.fromfile(folder / "outputs.bin", _record_type(model, profile))
     if len(table) != count:
         raise RunError(f"{target.name} wrote {len(table)} of {count} results; build it again")
     for index in np.flatnonzero(table["status"]):
         status = table["status"][index]
         raise RunError(f"model {model.name} answered {status} to inference {index}")
     return table
+
+
+@contextmanager
+def _ran(
+    image: Path, target: Target, records: Mapping[str, np.ndarray], timeout_s: float
+) -> Iterator[Path]:
+    """The folder with what the firmware ``image`` wrote when it was run on every record."""
+    count = len(next(iter(records.values())))
+    rows = [array.reshape(count, -1).view(np.uint8) for array in records.values()]
+    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
+        folder = Path(name)
+        content = np.uint32(count).astype("<u4").tobytes() + np.hstack(rows).tobytes()
+        (folder / "inputs.bin").write_bytes(content)
+        _emulate(image, target, folder, timeout_s)
+        yield folder
 
 
 def _record_type(model: Model, profile: bool) -> np.dtype:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,33 @@ def run(
     Nothing is counted here, so ``profile`` adds nothing; nor can a call in this process be
     ended, so ``timeout_s`` bounds nothing. Raises RunError if the model says that it failed.
     """
-    library = _load(build(False))
+    return _run(_load(build(False)), model, records)
+
+
+def trace(
+    image: Path,
+    model: Model,
+    target: Target,
+    records: Mapping[str, np.ndarray],
+    timeout_s: float,
+) -> Iterable[tuple[int, int, bytes]]:
+    """What the hooks of the library ``image`` see: operator, which output, its bytes.
+
+    As of `run`, ``timeout_s`` bounds nothing. Raises RunError.
+    """
+    seen: list[tuple[int, int, bytes]] = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
+    def see(operator: int, output: int, data: int, nbytes: int) -> None:
+        seen.append((operator, output, ctypes.string_at(data, nbytes)))
+
+    library = _load(image)
+    library.kp_host_trace(see)
+    _run(library, model, records)
+    return seen
+
+
+def _run(library: ctypes.CDLL, model: Model, records: Mapping[str, np.ndarray]) -> RunResult:
     ins = [_view(library.kp_host_input(i), t.nbytes) for i, t in enumerate(model.inputs)]
     outs = [_view(library.kp_host_output(i), t.nbytes) for i, t in enumerate(model.outputs)]
     count = len(next(iter(records.values())))

@@ -21,7 +21,7 @@ from tvm_kp.errors import TargetError
 from tvm_kp.target import Target
 from tvm_kp.uart import STEPS, statements
 
-FORMAT = 2
+FORMAT = 3
 BATCH, HOST_DRIVEN = "batch", "host_driven"
 KINDS = (HOST_DRIVEN, BATCH)
 
@@ -163,7 +163,10 @@ def _describe(model: Model) -> dict[str, object]:
         "constants_bytes": model.constants_bytes,
         "tables_bytes": model.tables_bytes,
         "state_bytes": model.state_bytes,
+        "pools": [asdict(pool) for pool in model.pools],
+        "pool_alignment": model.pool_alignment,
         "workspace_io": model.workspace_io,
+        "constants_section": model.constants_section,
     }
 
 

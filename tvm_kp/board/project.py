@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_kp.artifacts import Model, Operator, RunResult, TensorSpec
+from tvm_kp.artifacts import Model, Operator, Pool, RunResult, TensorSpec
 from tvm_kp.board import attached, driven, emulator, host, toolchain
 from tvm_kp.board.folder import DESCRIPTION, write_whole
 from tvm_kp.board.layout import (
@@ -67,10 +67,10 @@ class Project:
         except (ValueError, KeyError, TypeError) as error:
             raise TargetError(f"{path} cannot be understood ({error!r}); create it again") from None
 
-    def image_path(self, profile: bool = False) -> Path:
+    def image_path(self, profile: bool = False, trace: bool = False) -> Path:
         """Where a build puts its image."""
-        out = self.directory / "build" / ("profile" if profile else "")
-        return out / image_name(self.target, self.kind)
+        hooks = "profile" if profile else "trace" if trace else ""
+        return self.directory / "build" / hooks / image_name(self.target, self.kind)
 
     def image(self, profile: bool = False) -> Path:
         """The image, built if it is missing or older than a file that it is made of."""
@@ -135,16 +135,18 @@ def create(
     return Project(folder, model, target, kind, identity(model))
 
 
-def build(project: Project, profile: bool = False) -> Path:
-    """The firmware (ELF) or host library of ``project``; with ``profile`` it calls the hooks.
+def build(project: Project, profile: bool = False, trace: bool = False) -> Path:
+    """The firmware (ELF) or host library of ``project``, with the hooks of a profile or a trace.
 
-    It lies where the project's Makefile puts it. Raises MissingToolError, BuildError, FitError,
-    OutputError.
+    It lies where the project's Makefile puts it, or in build/trace. Raises MissingToolError,
+    BuildError, FitError, OutputError.
     """
     target, folder = project.target, project.directory
     flags = [f"-I{folder / name}" for name in ("model", "include")]
-    flags += [*harness_flags(target, project.kind), *(["-DTVMGEN_PROFILE"] if profile else [])]
-    image = project.image_path(profile)
+    flags += harness_flags(target, project.kind)
+    hooks = {"PROFILE": profile, "TRACE": trace}
+    flags += [f"-DTVMGEN_{name}" for name, wanted in hooks.items() if wanted]
+    image = project.image_path(profile, trace)
     out = image.parent
     toolchain.find(target)
     try:
@@ -190,10 +192,16 @@ def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
         outputs=specs["outputs"],
         header=(folder / f"tvmgen_{table['name']}.h").read_text(encoding="utf-8"),
         sources={p.name: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.c"))},
-        operators=tuple(Operator(**o) for o in table["operators"]),
+        operators=tuple(
+            Operator(o["name"], o["workspace_bytes"], tuple(o["output_dtypes"]))
+            for o in table["operators"]
+        ),
         workspace_bytes=table["workspace_bytes"],
         constants_bytes=table["constants_bytes"],
         tables_bytes=table["tables_bytes"],
         state_bytes=table["state_bytes"],
+        pools=tuple(Pool(**pool) for pool in table["pools"]),
+        pool_alignment=table["pool_alignment"],
         workspace_io=table["workspace_io"],
+        constants_section=table["constants_section"],
     )

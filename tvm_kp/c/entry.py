@@ -18,6 +18,7 @@ from tvm_kp.c.emission import (
 )
 from tvm_kp.c.expressions import C_TYPES, MATH_CONSTANTS, float_literal
 from tvm_kp.c.functions import FunctionPrinter
+from tvm_kp.c.program import Call
 from tvm_kp.c.tir_main import TirMain
 
 _PER_LINE = 12  # numbers in a line of a table
@@ -31,7 +32,7 @@ def entry_file(emission: Emission) -> Iterator[str]:
     if any(name in line for line in constants for name in MATH_CONSTANTS):
         yield "#include <math.h>"
     yield ""
-    yield from _profile_hooks()
+    yield from _hooks()
     for name in emission.order:
         yield f"{emission.prototype(name)};"
     yield ""
@@ -42,13 +43,18 @@ def entry_file(emission: Emission) -> Iterator[str]:
     yield from _entry(emission)
 
 
-def _profile_hooks() -> Iterator[str]:
+def _hooks() -> Iterator[str]:
     yield "#ifdef TVMGEN_PROFILE  // the harness measures between these calls"
     yield "void tvmgen_profile_begin(int32_t op);"
     yield "void tvmgen_profile_end(int32_t op);"
     yield "#else"
     yield "#define tvmgen_profile_begin(op) ((void)(op))"
     yield "#define tvmgen_profile_end(op) ((void)(op))"
+    yield "#endif"
+    yield "#ifdef TVMGEN_TRACE  // the harness reads what each call has given"
+    yield "void tvmgen_trace(int32_t op, int32_t output, const void *data, int32_t bytes);"
+    yield "#else"
+    yield "#define tvmgen_trace(op, output, data, bytes) ((void)(data))"
     yield "#endif\n"
 
 
@@ -117,20 +123,23 @@ def _body(emission: Emission, main: TirMain) -> Iterator[str]:
             yield f"  {pointer(buffer, True)}const {buffer.name} = {place};"
         elif buffer.kind == "state":
             yield f"  {pointer(buffer, False)}const {buffer.name} = state->{buffer.name};"
+    calls = (s for s, _ in emission.program.flat() if isinstance(s, Call))
     for line in FunctionPrinter(main.function, names).body():
-        yield from _profiled(line, emission)
+        called = line.strip().split("(")[0] in emission.order
+        yield from _hooked(line, next(calls), emission) if called else (line,)
     yield "  return 0;"
 
 
-def _profiled(line: str, emission: Emission) -> Iterator[str]:
-    called, indent = line.strip().split("(")[0], line[: len(line) - len(line.lstrip())]
-    if called not in emission.order:
-        yield line
-        return
-    index = emission.order.index(called)
-    yield f"{indent}tvmgen_profile_begin({index});"
-    yield f"{indent}{emission.symbol(called)}{line.strip()[len(called) :]}"
-    yield f"{indent}tvmgen_profile_end({index});"
+def _hooked(line: str, call: Call, emission: Emission) -> Iterator[str]:
+    """The ``line`` that makes ``call`` between hooks, the last of which see its results."""
+    indent, _, arguments = line.partition(call.function)
+    op = emission.order.index(call.function)
+    yield f"{indent}tvmgen_profile_begin({op});"
+    yield f"{indent}{emission.symbol(call.function)}{arguments}"
+    yield f"{indent}tvmgen_profile_end({op});"
+    pointers = arguments.strip("();").split(", ")[len(call.inputs) :]
+    for output, view in enumerate(call.results):
+        yield f"{indent}tvmgen_trace({op}, {output}, {pointers[output]}, {view.nbytes});"
 
 
 def _maps(emission: Emission) -> Iterator[str]:

@@ -124,6 +124,7 @@ def _functions(model: Model) -> dict[str, Any]:
         {
             "function_name": op.name,
             "workspace": [{"device": 1, "workspace_size_bytes": op.workspace_bytes}],
+            "output_dtypes": list(op.output_dtypes),
         }
         for op in model.operators
     ]
@@ -147,7 +148,11 @@ def _model(name: str, module: dict[str, Any], members: dict[str, bytes]) -> Mode
     functions = module["memory"]["functions"]
     (main,) = functions["main"]
     operators = tuple(
-        Operator(op["function_name"], op["workspace"][0]["workspace_size_bytes"])
+        Operator(
+            op["function_name"],
+            op["workspace"][0]["workspace_size_bytes"],
+            tuple(op["output_dtypes"]),
+        )
         for op in functions["operator_functions"]
     )
     return Model(

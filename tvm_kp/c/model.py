@@ -54,9 +54,7 @@ def make_model(
         outputs=outputs,
         header=emit_header(emission, {spec.name: spec.scale for spec in (*inputs, *outputs)}),
         sources=emit(emission),
-        operators=tuple(
-            Operator(emission.symbol(op), _scratch_bytes(op, program)) for op in emission.order
-        ),
+        operators=tuple(_operator(op, emission) for op in emission.order),
         workspace_bytes=planned.workspace_bytes,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
         tables_bytes=_tables_bytes(program, kernels),
@@ -124,9 +122,11 @@ def _scaled(
     return tuple(replace(spec, scale=scale) for spec, scale in zip(specs, scales, strict=True))
 
 
-def _scratch_bytes(operator: str, program: Program) -> int:
-    calls = (s for s, _ in program.flat() if isinstance(s, Call) and s.function == operator)
-    return sum(view.nbytes for view in next(calls).scratch)
+def _operator(name: str, emission: Emission) -> Operator:
+    calls = (s for s, _ in emission.program.flat() if isinstance(s, Call) and s.function == name)
+    call = next(calls)
+    scratch_bytes = sum(view.nbytes for view in call.scratch)
+    return Operator(emission.symbol(name), scratch_bytes, tuple(v.dtype for v in call.results))
 
 
 def _tables_bytes(program: Program, kernels: Mapping[str, tirx.PrimFunc]) -> int:

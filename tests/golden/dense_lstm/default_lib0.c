@@ -12,6 +12,11 @@ void tvmgen_profile_end(int32_t op);
 #define tvmgen_profile_begin(op) ((void)(op))
 #define tvmgen_profile_end(op) ((void)(op))
 #endif
+#ifdef TVMGEN_TRACE  // the harness reads what each call has given
+void tvmgen_trace(int32_t op, int32_t output, const void *data, int32_t bytes);
+#else
+#define tvmgen_trace(op, output, data, bytes) ((void)(data))
+#endif
 
 void tvmgen_default_fused_matmul1_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
 void tvmgen_default_cell(const float *restrict in0, const float *in1, const float *restrict in2, const float *restrict in3, const float *restrict in4, float *out0, float *restrict out1);
@@ -59,13 +64,17 @@ static int32_t tvmgen_default___tvm_main__(const float *x, float *output) {
     tvmgen_profile_begin(0);
     tvmgen_default_fused_matmul1_add2(&x_h[0], &fused_matmul1_add2_weights[0], &fused_matmul1_add2_weights_1[0], &fused_matmul1_add2_out[0]);
     tvmgen_profile_end(0);
+    tvmgen_trace(0, 0, &fused_matmul1_add2_out[0], 48);
     tvmgen_profile_begin(1);
     tvmgen_default_cell(&fused_matmul1_add2_out[3], &c[0], &fused_matmul1_add2_out[0], &fused_matmul1_add2_out[6], &fused_matmul1_add2_out[9], &c[0], &x_h[2]);
     tvmgen_profile_end(1);
+    tvmgen_trace(1, 0, &c[0], 12);
+    tvmgen_trace(1, 1, &x_h[2], 12);
   }
   tvmgen_profile_begin(2);
   tvmgen_default_fused_matmul_add1(&x_h[2], &fused_matmul_add1_weights[0], &fused_matmul_add1_weights_1[0], &output[0]);
   tvmgen_profile_end(2);
+  tvmgen_trace(2, 0, &output[0], 8);
   return 0;
 }
 

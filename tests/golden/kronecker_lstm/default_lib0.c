@@ -12,6 +12,11 @@ void tvmgen_profile_end(int32_t op);
 #define tvmgen_profile_begin(op) ((void)(op))
 #define tvmgen_profile_end(op) ((void)(op))
 #endif
+#ifdef TVMGEN_TRACE  // the harness reads what each call has given
+void tvmgen_trace(int32_t op, int32_t output, const void *data, int32_t bytes);
+#else
+#define tvmgen_trace(op, output, data, bytes) ((void)(data))
+#endif
 
 void tvmgen_default_matmul1(const float *restrict weights0, const float *restrict in1, float *restrict out0);
 void tvmgen_default_fused_matmul2_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
@@ -66,16 +71,21 @@ static int32_t tvmgen_default___tvm_main__(const float *x, float *output) {
     tvmgen_profile_begin(0);
     tvmgen_default_matmul1(&matmul1_weights[0], &x_h[0], &matmul1_out[0]);
     tvmgen_profile_end(0);
+    tvmgen_trace(0, 0, &matmul1_out[0], 96);
     tvmgen_profile_begin(1);
     tvmgen_default_fused_matmul2_add2(&matmul1_out[0], &fused_matmul2_add2_weights[0], &fused_matmul2_add2_weights_1[0], &fused_matmul2_add2_out[0]);
     tvmgen_profile_end(1);
+    tvmgen_trace(1, 0, &fused_matmul2_add2_out[0], 96);
     tvmgen_profile_begin(2);
     tvmgen_default_cell(&fused_matmul2_add2_out[6], &c[0], &fused_matmul2_add2_out[0], &fused_matmul2_add2_out[12], &fused_matmul2_add2_out[18], &c[0], &x_h[3]);
     tvmgen_profile_end(2);
+    tvmgen_trace(2, 0, &c[0], 24);
+    tvmgen_trace(2, 1, &x_h[3], 24);
   }
   tvmgen_profile_begin(3);
   tvmgen_default_fused_matmul_add1(&x_h[3], &fused_matmul_add1_weights[0], &fused_matmul_add1_weights_1[0], &output[0]);
   tvmgen_profile_end(3);
+  tvmgen_trace(3, 0, &output[0], 8);
   return 0;
 }
 

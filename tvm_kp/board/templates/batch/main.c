@@ -3,6 +3,8 @@
    inputs.bin: the number of records (uint32), then each one's inputs in order.
    outputs.bin, for each record: what run returned (int32), its instructions (uint64); with
    TVMGEN_PROFILE, for each operator, instructions (uint64) and calls (uint32); the outputs.
+   trace.bin, with TVMGEN_TRACE, for each output of each call of an operator: the operator, which
+   output, its bytes (uint32 each); the output.
    All little-endian, nothing between. */
 
 #include <stdint.h>
@@ -27,6 +29,17 @@ static void check(int32_t status, const char *message) {
 static void write(int32_t file, const void *from, size_t size) {
   check(kp_write(file, from, size), "HARNESS cannot write outputs.bin\n");
 }
+
+#ifdef TVMGEN_TRACE
+static int32_t trace;
+
+void tvmgen_trace(int32_t op, int32_t output, const void *data, int32_t bytes);
+void tvmgen_trace(int32_t op, int32_t output, const void *data, int32_t bytes) {
+  const int32_t header[3] = {op, output, bytes};
+  check(kp_write(trace, header, sizeof header), "HARNESS cannot write trace.bin\n");
+  check(kp_write(trace, data, (size_t)bytes), "HARNESS cannot write trace.bin\n");
+}
+#endif
 
 static void write_counts(int32_t file) {
 #ifdef TVMGEN_PROFILE
@@ -58,6 +71,10 @@ int main(void) {
   const int32_t out = kp_open("outputs.bin", KP_OPEN_WRITE);
   check(in, "HARNESS cannot open inputs.bin\n");
   check(out, "HARNESS cannot open outputs.bin\n");
+#ifdef TVMGEN_TRACE
+  trace = kp_open("trace.bin", KP_OPEN_WRITE);
+  check(trace, "HARNESS cannot open trace.bin\n");
+#endif
   check(kp_read(in, &records, sizeof records), "HARNESS inputs.bin is too short\n");
   kp_measure_init();
 #ifdef TVMGEN_PROFILE
