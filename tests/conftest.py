@@ -159,7 +159,10 @@ def compiled(decisions: tuple[Decision, ...]) -> SampleCompiled:
         outputs=(TensorSpec("output", (1, 12), "float32"),),
         header="",
         sources={},
-        operators=(Operator("cell", 8, ("float32", "float32")), Operator("head", 0, ("float32",))),
+        operators=(
+            Operator("cell", 8, ("float32", "float32")),
+            Operator("head", 0, ("float32",), 5664),
+        ),
         workspace_bytes=4096,
         constants_bytes=14000,
         decisions=decisions,

@@ -34,6 +34,8 @@ def scores(name, quantize=None, target="host", count=None):
     calibration = {"x": samples(name)["x"][:CALIBRATED]} if quantize else None
     options = driver.Options(quantize=quantize, calibration=calibration)
     compiled = driver.compile(FOLDER / f"{name}.pt2", target, options=options)
+    symbols = dict(compiled.footprint.sections)  # of the linked image
+    assert symbols["global_workspace (ram)"] == compiled.model.workspace_bytes
     inputs = {"x": samples(name)["x"][:count]}
     outputs = driver.run(compiled.model, target, inputs).outputs["output"]
     return outputs[:, 0], [d for d in compiled.model.decisions if d.function != "main"]

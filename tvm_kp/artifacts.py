@@ -161,12 +161,14 @@ class Packing:
 class Operator:
     """One C function of a compiled model; its place in ``Model.operators`` is what hooks call it.
 
-    ``output_dtypes`` are those of what it gives, in the order in which hooks number them.
+    ``output_dtypes`` are those of what it gives, in the order in which hooks number them;
+    ``constants_bytes`` are those of the weights and tables that it reads, others may, too.
     """
 
     name: str
     workspace_bytes: int = 0
     output_dtypes: tuple[str, ...] = ()
+    constants_bytes: int = 0
 
 
 @dataclass(frozen=True)

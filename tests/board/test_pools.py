@@ -129,6 +129,12 @@ def test_the_header_of_a_project_has_no_warnings(name: str, kind: str, tmp_path:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_firmware_allocates(kind: str, tmp_path: Path) -> None:
+    found = symbols(create(net(False)(), M4, tmp_path / "p", kind=kind))
+    assert "main" in found and not {name for name in found if "alloc" in name or "sbrk" in name}
+
+
 @pytest.mark.parametrize("name", ["KWS-LSTM", "USPS-FastRNN"])
 def test_planned_bytes_are_those_of_the_image(name: str, tmp_path: Path) -> None:
     make_network = lowered(NETWORKS / f"{name}.pt2", None)

@@ -47,6 +47,7 @@ def test_what_is_known_about_a_model(model_of):
     )
     assert model.constants_bytes == 96 and model.io_bytes == 16 + 24 + 16
     assert all(operator.name.startswith("tvmgen_two_") for operator in model.operators)
+    assert sorted(operator.constants_bytes for operator in model.operators) == [0, 96]
     assert list(model.sources) == ["two_lib0.c", "two_lib1.c"]
     assert set(tvm.runtime.load_param_dict(model.params)) and "def main" in model.relax
 

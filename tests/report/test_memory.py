@@ -24,7 +24,8 @@ SIZES = st.integers(0, 100_000)
 @pytest.fixture(scope="module")
 def sample():
     tensors = (TensorSpec("x", (1, 25, 10), "float32"),), (TensorSpec("output", (12,), "int8"),)
-    operators = (Operator("tvmgen_kws_head", 16), Operator("tvmgen_kws_cell"))
+    head = Operator("tvmgen_kws_head", 16, constants_bytes=5664)
+    operators = (head, Operator("tvmgen_kws_cell"))
     return Model("kws", "mps3-an547", *tensors, "", {}, operators, 4096, 14000)
 
 
@@ -98,9 +99,9 @@ def test_code_of_operators_adds_up(sample):
     footprint = Footprint(2000, 13000, 4096, sections)
     table = code_table(sample, footprint)
     assert table.rows == (
-        ("tvmgen_kws_cell", 1000, "50.0%", 0),
-        ("tvmgen_kws_head", 300, "15.0%", 16),
-        ("entry and main function", 200, "10.0%", "–"),
-        ("C library and the rest", 500, "25.0%", "–"),
+        ("tvmgen_kws_cell", 1000, "50.0%", 0, 0),
+        ("tvmgen_kws_head", 300, "15.0%", 5664, 16),
+        ("entry and main function", 200, "10.0%", "–", "–"),
+        ("C library and the rest", 500, "25.0%", "–", "–"),
     )
     assert code_bars(sample, footprint).series == {"kws": (1000, 500, 300, 200)}

@@ -193,7 +193,7 @@ def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
         header=(folder / f"tvmgen_{table['name']}.h").read_text(encoding="utf-8"),
         sources={p.name: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.c"))},
         operators=tuple(
-            Operator(o["name"], o["workspace_bytes"], tuple(o["output_dtypes"]))
+            Operator(**{**o, "output_dtypes": tuple(o["output_dtypes"])})
             for o in table["operators"]
         ),
         workspace_bytes=table["workspace_bytes"],

@@ -125,6 +125,7 @@ def _functions(model: Model) -> dict[str, Any]:
             "function_name": op.name,
             "workspace": [{"device": 1, "workspace_size_bytes": op.workspace_bytes}],
             "output_dtypes": list(op.output_dtypes),
+            "constants_size_bytes": op.constants_bytes,
         }
         for op in model.operators
     ]
@@ -152,6 +153,7 @@ def _model(name: str, module: dict[str, Any], members: dict[str, bytes]) -> Mode
             op["function_name"],
             op["workspace"][0]["workspace_size_bytes"],
             tuple(op["output_dtypes"]),
+            op["constants_size_bytes"],
         )
         for op in functions["operator_functions"]
     )

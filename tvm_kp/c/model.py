@@ -123,10 +123,15 @@ def _scaled(
 
 
 def _operator(name: str, emission: Emission) -> Operator:
-    calls = (s for s, _ in emission.program.flat() if isinstance(s, Call) and s.function == name)
-    call = next(calls)
-    scratch_bytes = sum(view.nbytes for view in call.scratch)
-    return Operator(emission.symbol(name), scratch_bytes, tuple(v.dtype for v in call.results))
+    statements = emission.program.flat()
+    calls = [s for s, _ in statements if isinstance(s, Call) and s.function == name]
+    read = {view.location()[0] for call in calls for view in call.inputs}
+    return Operator(
+        emission.symbol(name),
+        workspace_bytes=sum(view.nbytes for view in calls[0].scratch),
+        output_dtypes=tuple(view.dtype for view in calls[0].results),
+        constants_bytes=sum(buffer.nbytes for buffer in read if buffer.kind == "constant"),
+    )
 
 
 def _tables_bytes(program: Program, kernels: Mapping[str, tirx.PrimFunc]) -> int:

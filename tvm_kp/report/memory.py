@@ -105,15 +105,15 @@ def part_bars(model: Model, found: Sequence[Part]) -> Bars:
 
 
 def code_table(model: Model, footprint: Footprint) -> Table:
-    """Bytes of code and of workspace of every operator, and the code that is none's."""
+    """Bytes of every operator, and the code that is none's."""
     sizes = _code(model, footprint)
-    scratch = {one.name: one.workspace_bytes for one in model.operators}
+    known = {one.name: (one.constants_bytes, one.workspace_bytes) for one in model.operators}
     rows = tuple(
-        (name, size, f"{size / footprint.code_bytes:.1%}", scratch.get(name, "–"))
+        (name, size, f"{size / footprint.code_bytes:.1%}", *known.get(name, ("–", "–")))
         for name, size in sizes.items()
     )
-    columns = ("operator", "bytes of code", "share", "bytes of workspace")
-    return Table(f"Operators on {model.target}", columns, rows)
+    columns = ("operator", "code", "share", "weights and tables", "workspace")
+    return Table(f"Operators on {model.target}, bytes", columns, rows)
 
 
 def code_bars(model: Model, footprint: Footprint) -> Bars:
