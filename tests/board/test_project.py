@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tvm_kp.artifacts import Model, Pool
-from tvm_kp.board.layout import HOST_DRIVEN, KINDS
+from tvm_kp.board.layout import BATCH, HOST_DRIVEN, KINDS
 from tvm_kp.board.project import Project, build, create
 from tvm_kp.errors import BuildError, FitError, OutputError, TargetError
 from tvm_kp.target import Target, names
@@ -31,6 +31,16 @@ def loaded(image: Path) -> list[list[str]]:
     return [line.split()[:2] for line in text.stdout.splitlines() if line.startswith(".")]
 
 
+def functions(image: Path) -> set[tuple[str, ...]]:
+    """Name and size of the functions of ``image``: CMake links in another order."""
+    tool = "arm-none-eabi-nm" if image.suffix == ".elf" else "nm"
+    text = subprocess.run([tool, "-S", image], check=True, capture_output=True, text=True).stdout
+    rows = (line.split() for line in text.splitlines())
+    found = {(row[3], row[1]) for row in rows if len(row) == 4 and row[2] in "tT"}
+    assert len(found) > 4
+    return found
+
+
 @pytest.mark.parametrize("name", names())
 def test_plain_make_builds_the_same(
     name: str, make_model: Callable[..., Model], tmp_path: Path
@@ -48,6 +58,28 @@ def test_plain_make_builds_the_same(
     assert built == project.directory / "build" / image
     assert loaded(built) == sizes
     assert sorted(p.name for p in built.parent.iterdir() if p.name.startswith("objects")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("host", BATCH), ("host", HOST_DRIVEN), ("mps3-an547", BATCH), ("pico", HOST_DRIVEN)],
+)
+def test_cmake_builds_the_same(
+    name: str, kind: str, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    project = create(make_model(), Target.load(name), tmp_path / "p", kind=kind)
+    moved = (tmp_path / "p").rename(tmp_path / "elsewhere")
+    # A library for a process counts nothing.
+    profiles = (False,) if (name, kind) == ("host", BATCH) else (False, True)
+    for profile in profiles:
+        out = tmp_path / f"out{profile:d}"
+        made = ["-S", str(moved), "-B", str(out), f"-DPROFILE={profile:d}"]
+        for command in (["cmake", *made], ["cmake", "--build", str(out)]):
+            subprocess.run(command, check=True, capture_output=True)
+    moved.rename(project.directory)
+    for profile in profiles:
+        built = build(project, profile=profile)
+        assert functions(tmp_path / f"out{profile:d}" / built.name) == functions(built)
 
 
 def test_make_with_profile(make_model: Callable[..., Model], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 model/    the model's C and header          include/  the harness's headers, its buffers
 src/      the harness                       board/    start-up code, linker script, memories
-Makefile  project.json
+Makefile  CMakeLists.txt  project.json
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from tvm_kp.uart import STEPS, statements
 FORMAT = 3
 BATCH, HOST_DRIVEN = "batch", "host_driven"
 KINDS = (HOST_DRIVEN, BATCH)
+# Without an operating system a compiler's test program cannot be linked.
+_CMAKE_SYSTEM = """\
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+"""
 
 
 def write_project(model: Model, target: Target, kind: str, folder: Path) -> None:
@@ -38,7 +43,8 @@ def write_project(model: Model, target: Target, kind: str, folder: Path) -> None
     _write(folder / "include" / "kp_model.h", model_header(model))
     if _is_bare(target):
         _write_board(model, target, kind, folder / "board")
-    _write(folder / "Makefile", filled("Makefile.in", _make_variables(model, target, kind)))
+    for name in ("Makefile", "CMakeLists.txt"):
+        _write(folder / name, filled(f"{name}.in", _build_variables(model, target, kind)))
     description = {
         "format": FORMAT,
         "kind": kind,
@@ -139,8 +145,17 @@ def _pool_sections(model: Model, target: Target) -> str:
     return f"SECTIONS {{\n{rows}\n}}\n" if own else ""
 
 
-def _make_variables(model: Model, target: Target, kind: str) -> dict[str, str]:
+def _build_variables(model: Model, target: Target, kind: str) -> dict[str, str]:
+    """How make and CMake build a project; they take paths from different folders."""
+    image, shared = Path(image_name(target, kind)), not _is_bare(target) and kind == BATCH
+    add = f"add_{'library(image SHARED' if shared else 'executable(image'}"
+    cmake_board = "${CMAKE_CURRENT_SOURCE_DIR}/board"
     return {
+        "SYSTEM": _CMAKE_SYSTEM if _is_bare(target) else "",
+        "ADD_IMAGE": f"{add} ${{HARNESS}} $<TARGET_OBJECTS:model>)",
+        "CMAKE_LDFLAGS": " ".join(link_flags(target, cmake_board, kind)),
+        "STEM": image.stem,
+        "SUFFIX": image.suffix,
         "TITLE": f"Model {model.name} for {target.name}.",
         "COMPILER": target.toolchain.prefix + "gcc",
         "CFLAGS": " ".join((*toolchain.cflags(target), *harness_flags(target, kind))),
