@@ -19,7 +19,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -159,7 +159,7 @@ def _measure(taken: Sample, board: str, factorize: bool, form: str) -> dict[str,
         **{size: getattr(compiled.footprint, size) for size in sizes},
         "max_difference": float(np.abs(result.outputs["output"] - expected).max()),
         "snr_db": decibels(result.outputs["output"], expected),
-        "operators": [asdict(operator) for operator in result.operators],
+        "operators": report.run_json(board, result)["operators"],
     }
 
 

@@ -71,4 +71,4 @@ def test_the_cell_of_an_integer_lstm_is_quick(target, integer_lstm, model_of):
     record = {name: x[None] for name, x in inputs.items()}
     result = tvm_kp.run(model_of(mod, target), target, record, profile=True)
     (cell,) = result.operators
-    assert cell.instructions / cell.calls <= INSTRUCTIONS[target]
+    assert cell.count / cell.calls <= INSTRUCTIONS[target]

@@ -79,7 +79,7 @@ def products(draw):
 
 @pytest.mark.parametrize("target", ["mps2-an386", "host", "mps3-an547", "mps2-an385"])
 def test_products(target, module):
-    @settings(max_examples=8 if target == "mps2-an386" else 3)
+    @settings(max_examples=6 if target == "mps2-an386" else 3)
     @given(st.lists(products(), min_size=6, max_size=6), st.data())
     def check(several, data):
         def build(emit, *operands):
