@@ -231,7 +231,7 @@ def trace(
     """
     target = Target.load(target) if isinstance(target, str) else target
     _check_compiled_for(model, target)
-    return board.trace(model, target, inputs, timeout_s)
+    return board.trace_operators(model, target, inputs, timeout_s)
 
 
 def _check_compiled_for(model: Model, target: Target) -> None:

@@ -19,7 +19,7 @@ from tvm_kp.board.comparison import (
     magnitude,
 )
 from tvm_kp.board.cycles import check as check_cycles
-from tvm_kp.board.operator_outputs import CallOutput, trace
+from tvm_kp.board.operator_outputs import CallOutput, trace_operators
 from tvm_kp.board.project import Project, build, create, flash
 from tvm_kp.board.records import as_records
 from tvm_kp.board.session import Session, StackUse
@@ -54,7 +54,7 @@ __all__ = [
     "magnitude",
     "run",
     "run_trials",
-    "trace",
+    "trace_operators",
 ]
 
 

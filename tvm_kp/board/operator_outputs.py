@@ -33,7 +33,7 @@ class CallOutput:
         return self.operator, self.output, self.values.nbytes
 
 
-def trace(
+def trace_operators(
     model: Model,
     target: Target,
     inputs: Mapping[str, np.ndarray],
