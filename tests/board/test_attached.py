@@ -46,7 +46,8 @@ command = ["qemu-system-arm", "-M", "mps2-an386", "-kernel", image, "-serial", "
 command += ["-icount", "shift=7,align=off,sleep=off", "-nodefaults"]
 command += ["-display", "none", "-monitor", "none"]
 process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-terminal = re.search("/dev/pts/[0-9]+", process.stdout.readline())[0]
+lines = map(re.compile("/dev/pts/[0-9]+").search, process.stdout)
+terminal = next(filter(None, lines))[0]
 with (folder / "boards").open("a") as file:
     print(process.pid, file=file)
 (folder / "port").unlink(missing_ok=True)

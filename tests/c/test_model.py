@@ -95,6 +95,12 @@ def test_tensors_that_the_header_cannot_tell_apart(model_of):
         model_of(mod)
 
 
+def test_tensors_called_like_what_the_header_has_a_size_of(model_of):
+    mod = straight(lambda emit, x: [emit(op.tanh(x))], {"Workspace": ((3,), "float32")})
+    with pytest.raises(ModelError, match=r"called Workspace, .* the model's workspace; rename"):
+        model_of(mod)
+
+
 def test_names_stay_apart(model_of):
     def build(emit, *inputs):
         again = [emit(op.concat([emit(op.tanh(x)), y], 0)) for x, y in pairwise(inputs)]

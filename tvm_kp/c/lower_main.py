@@ -65,7 +65,7 @@ class _Lowering:
             self._output(name, view, inputs) for name, view in zip(names, results, strict=True)
         ]
         self._update_states(states, final)
-        _check_names([*inputs, *outputs])
+        _check_names([*inputs, *outputs], ("workspace", "state") if initial else ("workspace",))
         reset = tuple(
             _start(state, self._constant(relax.const(value), f"{state.buffer.name}_initial"))
             for state, value in zip(states, initial, strict=True)
@@ -262,10 +262,16 @@ class _Lowering:
         return unique
 
 
-def _check_names(tensors: Sequence[Buffer]) -> None:
-    """Refuse two inputs or outputs that the header's macros could not tell apart."""
+def _check_names(tensors: Sequence[Buffer], taken: Sequence[str]) -> None:
+    """Refuse inputs and outputs that the header's macros could not tell apart, from one another
+    or from what else has a size there."""
     macros: dict[str, str] = {}
     for tensor in tensors:
+        if tensor.name.lower() in taken:
+            raise ModelError(
+                f"a tensor is called {tensor.name}, and the header has a macro for the size of the "
+                f"model's {tensor.name.lower()}; rename the tensor"
+            )
         other = macros.setdefault(tensor.name.upper(), tensor.name)
         if other != tensor.name:
             raise ModelError(
