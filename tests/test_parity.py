@@ -260,6 +260,21 @@ def test_bundles_agree_everywhere(seed: int, model_of: Callable[..., Model]) -> 
         compare(run_c(model_of(mod, target), examples), expected, model)
 
 
+def test_every_pair_of_flags_is_tried() -> None:
+    """The cross product takes too long; what two flags do to each other is seen."""
+
+    def pairs(shapes: list[Shape]) -> set[tuple]:
+        names = ("kind", "layers", "directions", "bias", "batch_first", "given_state", "outputs")
+        flags = ([(name, getattr(shape, name)) for name in names] for shape in shapes)
+        return {pair for one in flags for pair in itertools.combinations(one, 2)}
+
+    tried, every = (
+        [shape for number in range(count) for shape in cells(number)]
+        for count in (CELL_TRIED, CELL_BUNDLES)
+    )
+    assert len(every) == 4 * 3 * 2**5 and pairs(tried) == pairs(every)
+
+
 @pytest.mark.parametrize("number", range(CELL_TRIED))
 def test_layers_of_pytorch_agree_everywhere(number: int, model_of: Callable[..., Model]) -> None:
     model, examples = bundled(cells(number), 3000 + number)
