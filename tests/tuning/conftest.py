@@ -74,7 +74,8 @@ def samples(task: Task) -> list[Sample]:
 @pytest.fixture(scope="session")
 def job_of(m4: Target) -> Callable[[Task, Way, Path], Job]:
     def make(task: Task, way: Way, folder: Path) -> Job:
-        return Job(as_json(task.function), task.aliased, way, m4, "kp_trial", folder)
+        function = as_json(task.function)
+        return Job(function, task.aliased, task.joined, way, m4, "kp_trial", folder)
 
     return make
 

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
-from tvm_kp import board
+from tvm_kp import board, tuning
 from tvm_kp.artifacts import Packing
 from tvm_kp.errors import BuildError
 from tvm_kp.kernel.schedule import Way
 from tvm_kp.kernel.space import StaleChoices
+from tvm_kp.lowering import Options
 from tvm_kp.target import Target
-from tvm_kp.tuning import Task
+from tvm_kp.tuning import Task, measure
 from tvm_kp.tuning.candidates import Candidate, Job, Region, build
-from tvm_kp.tuning.samples import Sample
+from tvm_kp.tuning.samples import Sample, samples_of
 
 
 def test_it_runs_on_the_board(candidate: Candidate, samples: list[Sample], m4: Target) -> None:
@@ -24,6 +26,21 @@ def test_it_runs_on_the_board(candidate: Candidate, samples: list[Sample], m4: T
     for sample, before, run in zip(samples, trial.memories, result.runs, strict=True):
         assert sample.agrees(candidate.results(run.memory, sample))
         assert not candidate.strayed(before, run.memory, len(sample.operands))
+
+
+def test_parts_of_a_tensor_and_a_state_in_place_run_on_the_board(
+    net: nn.Module, net_inputs: tuple, job_of: Callable[..., Job], m4: Target, tmp_path: Path
+) -> None:
+    options = Options(quantize="int8", calibration="random", tuning_records="none")
+    found = tuning.tasks(net, m4, example_inputs=net_inputs, options=options)
+    cell = max(found, key=lambda task: len(task.joined))
+    state, gates = cell.joined
+    assert (len(state.indices), len(gates.indices)) == (2, 4)
+    samples = samples_of(cell)
+    candidate = build(job_of(cell, cell.default, tmp_path))
+    assert candidate.regions[state.indices[0]] == candidate.regions[state.indices[1]]
+    (result,) = board.run_trials([candidate.trial(samples)], m4, limit=1_000_000)
+    assert isinstance(measure.cost(candidate, samples, result), float)
 
 
 def test_operands_lie_in_their_regions(candidate: Candidate, samples: list[Sample]) -> None:

@@ -47,7 +47,7 @@ def workers() -> Iterator[Workers]:
 def jobs(*deeds: str) -> list[Job]:
     target = Target.load("mps2-an386")
     return [
-        Job("", frozenset(), Way(deed, 1), target, f"{deed}{index}", Path())
+        Job("", frozenset(), (), Way(deed, 1), target, f"{deed}{index}", Path())
         for index, deed in enumerate(deeds)
     ]
 
@@ -110,7 +110,7 @@ def build(job):
 
 if __name__ == "__main__":
     target = Target.load("mps2-an386")
-    jobs = [Job("", frozenset(), Way("w", 1), target, f"s{k}", Path()) for k in range(2)]
+    jobs = [Job("", frozenset(), (), Way("w", 1), target, f"s{k}", Path()) for k in range(2)]
     with Workers(build, 2, 1000) as workers:
         workers.build(jobs)
 """

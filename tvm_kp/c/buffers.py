@@ -16,7 +16,7 @@ _WRITERS = (
 
 def written_buffers(function: tirx.PrimFunc) -> set[Var]:
     """The parameters that ``function`` writes to."""
-    origin = _origins(function)
+    origin = origins(function)
     written: set[Var] = set()
 
     def write(buffer: Var) -> None:
@@ -49,7 +49,7 @@ def used_buffers(function: tirx.PrimFunc) -> set[Var]:
 
 def tables(function: tirx.PrimFunc) -> list[Var]:
     """The parameters from which functions are interpolated."""
-    origin = _origins(function)
+    origin = origins(function)
     found: dict[Var, None] = {}
 
     def note(call: Call) -> None:
@@ -60,7 +60,7 @@ def tables(function: tirx.PrimFunc) -> list[Var]:
     return list(found)
 
 
-def _origins(function: tirx.PrimFunc) -> dict[Var, Var]:
+def origins(function: tirx.PrimFunc) -> dict[Var, Var]:
     """The parameters by themselves and by the buffers that are other shapes of them."""
     origin: dict[Var, Var] = {param: param for param in function.params}
 

@@ -11,6 +11,7 @@ from tvm import tirx
 
 from tvm_kp.c.expressions import C_TYPES
 from tvm_kp.c.functions import FunctionPrinter
+from tvm_kp.c.join_parameters import Joined
 from tvm_kp.c.memory import Memory
 from tvm_kp.c.memory_settings import CONSTANTS_SECTION
 from tvm_kp.c.names import c_name
@@ -22,7 +23,7 @@ from tvm_kp.c.tir_main import TirMain
 class Emission:
     """Everything that the C of a model is made of; ``title`` is the text of its front matter.
 
-    ``reset`` sets the states of a stream.
+    ``reset`` sets the states of a stream; ``joined`` says which parameters ``operators`` had.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Emission:
     main: TirMain
     reset: TirMain | None
     operators: Mapping[str, tirx.PrimFunc]
+    joined: Mapping[str, tuple[Joined, ...]]
     memory: Memory
     alignment: int
     constants_section: str = CONSTANTS_SECTION

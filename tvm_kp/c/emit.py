@@ -10,10 +10,11 @@ from tvm_kp.c.expressions import MATH_CONSTANTS
 from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.support import helpers
 
-_KEEP_REGISTERS = """\
+_SAVE_REGISTERS = """\
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC would move a load-multiple before the last use of its registers and save those elsewhere, and
-// on MVE gather the results of sums in vectors, from the last store back to the first product.
+// GCC would move loads up before it knows how few registers there are, and save others on the stack
+// for them; and on MVE gather the results of sums in vectors, from the last store back to the first
+// product.
 #pragma GCC optimize("no-schedule-insns", "no-tree-slp-vectorize")
 #endif
 """
@@ -44,8 +45,7 @@ def operator_file(title: str, operators: Mapping[str, FunctionPrinter]) -> Itera
     if constants or any(printer.libm for printer in operators.values()):
         yield "#include <math.h>"
     yield ""
-    if any(name.startswith("kp_load") for name in used):
-        yield _KEEP_REGISTERS
+    yield _SAVE_REGISTERS
     yield helpers(used)
     for prototype, body in bodies.items():
         yield f"{prototype};\n\n{prototype} {{"

@@ -16,6 +16,7 @@ from tvm_kp.c.buffers import tables
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.emit import emit
 from tvm_kp.c.header import emit_header
+from tvm_kp.c.join_parameters import join_parameters
 from tvm_kp.c.lower_main import lower_main
 from tvm_kp.c.memory import arrange
 from tvm_kp.c.memory_settings import MemorySettings
@@ -57,7 +58,7 @@ def make_model(
         operators=tuple(_operator(op, emission) for op in emission.order),
         workspace_bytes=planned.workspace_bytes,
         constants_bytes=sum(buffer.nbytes for buffer in constants),
-        tables_bytes=_tables_bytes(program, kernels),
+        tables_bytes=_tables_bytes(program, emission.operators),
         state_bytes=emission.state_bytes,
         decisions=tuple(decisions),
         relax=mod.script(),
@@ -82,7 +83,7 @@ def plan_model(
     settings: MemorySettings | None = None,
 ) -> Emission:
     """``mod`` as calls of ``kernels`` over planned memory; see ``make_model``."""
-    program = lower_main(mod, kernels, initial)
+    program, operators, joined = join_parameters(lower_main(mod, kernels, initial), kernels)
     settings = settings or MemorySettings()
     memory = arrange(program, alignment, settings)
     main = tir_main(program)
@@ -92,7 +93,8 @@ def plan_model(
         program=program,
         main=main,
         reset=tir_main(Program((), (), program.reset)) if program.reset else None,
-        operators=kernels,
+        operators=operators,
+        joined=joined,
         memory=memory,
         alignment=alignment,
         constants_section=settings.constants_section,

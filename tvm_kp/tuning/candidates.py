@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import tvm
 from tvm import tirx
+from tvm.ir import Var
 
 from tvm_kp import board
 from tvm_kp.artifacts import Packing
+from tvm_kp.c.in_place import may_overwrite
+from tvm_kp.c.join_parameters import Joined, join, kept_parameters
 from tvm_kp.c.packing import packings
 from tvm_kp.c.trial import trial_source
 from tvm_kp.kernel.schedule import Way, schedule_one
@@ -27,10 +30,14 @@ _ALIGNMENT = 16
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to build a candidate; ``function`` is JSON of a PrimFunc."""
+    """What a worker needs to build a candidate; ``function`` is JSON of a PrimFunc.
+
+    ``aliased`` and ``joined`` are those of its ``Task``.
+    """
 
     function: str
     aliased: frozenset[int]
+    joined: tuple[Joined, ...]
     way: Way
     target: Target
     symbol: str
@@ -116,16 +123,49 @@ def build(job: Job) -> Candidate:
 def write(job: Job) -> Candidate:
     """Schedule and print. Raises ``StaleChoices``, or what TVM raises."""
     kernel = schedule_one(_function(job.function), job.target.isa, job.way)
+    joined = [one for one in job.joined if _is_possible(kernel, one)]
+    regions, offsets, nbytes = _layout(kernel, joined)
+    kept = kept_parameters(len(regions), joined)
+    aliased = [place for place, index in enumerate(kept) if index in job.aliased]
+    source = trial_source(join(kernel, joined), job.symbol, offsets, aliased)
+    return Candidate(job.symbol, source, regions, nbytes)
+
+
+def _is_possible(kernel: tirx.PrimFunc, one: Joined) -> bool:
+    """Whether ``kernel`` can be joined as the model's own is: not all can compute in place."""
+    first, *others = one.indices
+    return first < min(others) or all(may_overwrite(kernel, other, first) for other in others)
+
+
+def _layout(
+    kernel: tirx.PrimFunc, joined: Sequence[Joined]
+) -> tuple[tuple[Region, ...], list[int], int]:
+    """Where all parameters of ``kernel`` lie, those that are left, and where the memory ends."""
     orders = packings(kernel)
-    regions: list[Region] = []
+    regions: dict[int, Region] = {}
+    offsets: list[int] = []
     end = _GUARD_BYTES
-    for index, param in enumerate(kernel.params):
-        dtype = str(param.dtype)
-        nbytes = math.prod(int(size) for size in param.shape) * np.dtype(dtype).itemsize
-        regions.append(Region(end, nbytes, dtype, orders.get(index)))
-        end += -(-(nbytes + _GUARD_BYTES) // _ALIGNMENT) * _ALIGNMENT
-    source = trial_source(kernel, job.symbol, [r.offset for r in regions], job.aliased)
-    return Candidate(job.symbol, source, tuple(regions), end)
+    for block in _blocks(kernel, joined):
+        dtype = str(kernel.params[block.indices[0]].dtype)
+        itemsize = np.dtype(dtype).itemsize
+        for index, start in zip(block.indices, block.starts, strict=True):
+            nbytes = _elements(kernel.params[index]) * itemsize
+            regions[index] = Region(end + start * itemsize, nbytes, dtype, orders.get(index))
+        offsets.append(end)
+        filled = block.elements * itemsize + _GUARD_BYTES
+        end += -(-filled // _ALIGNMENT) * _ALIGNMENT
+    return tuple(regions[index] for index in sorted(regions)), offsets, end
+
+
+def _blocks(kernel: tirx.PrimFunc, joined: Sequence[Joined]) -> Iterator[Joined]:
+    """What the parameters that are left are made of, in order."""
+    made = {one.indices[0]: one for one in joined}
+    for index in kept_parameters(len(kernel.params), joined):
+        yield made.get(index) or Joined((index,), (0,), _elements(kernel.params[index]))
+
+
+def _elements(param: Var) -> int:
+    return math.prod(int(size) for size in param.shape)
 
 
 def as_json(function: tirx.PrimFunc) -> str:

@@ -228,7 +228,9 @@ class Session:
         self.trials += len(pairs)
 
     def _job(self, task: Task, way: Way, symbol: str, folder: str) -> Job:
-        return Job(as_json(task.function), task.aliased, way, self._target, symbol, Path(folder))
+        function = as_json(task.function)
+        target, path = self._target, Path(folder)
+        return Job(function, task.aliased, task.joined, way, target, symbol, path)
 
     def _record(self, task: Task, way: Way, cost: Cost) -> Record:
         failure = cost if isinstance(cost, Failure) else Failure("", "")

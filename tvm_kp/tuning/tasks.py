@@ -10,6 +10,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir import GenericConst
 
+from tvm_kp.c.join_parameters import Joined, kept_parameters
 from tvm_kp.c.model import plan_model
 from tvm_kp.graph.rewrite import bindings, name_of
 from tvm_kp.kernel import identity
@@ -23,8 +24,8 @@ class Task:
     """A kernel to tune: the PrimFunc before it is scheduled, and the ``ways`` to do that.
 
     ``calls`` are those of an inference. ``constants`` are its constant operands by index;
-    operands at the indices ``aliased`` share memory in the model. The first of ``ways`` is the
-    default.
+    parameters that are ``joined`` lie in one tensor in the model, and those at the indices
+    ``aliased`` share memory in it otherwise. The first of ``ways`` is the default.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Task:
     function: tirx.PrimFunc
     calls: int
     aliased: frozenset[int]
+    joined: tuple[Joined, ...]
     constants: Mapping[int, np.ndarray]
     results: int
     ways: tuple[Way, ...]
@@ -57,13 +59,16 @@ def tasks_of(lowered: Lowered, target: Target, options: Options) -> list[Task]:
             found[key] = replace(found[key], calls=found[key].calls + calls)
             continue
         constants, results = _operands(mod, name)
+        joined = planned.joined[name]
+        kept = kept_parameters(len(kernels[name].params), joined)
         found[key] = Task(
             name,
             key,
             identity.label(function, name),
             function,
             calls,
-            frozenset(planned.aliased[name]),
+            frozenset(kept[index] for index in planned.aliased[name]),
+            joined,
             constants,
             results,
             tuple(ways(function, target.isa)),

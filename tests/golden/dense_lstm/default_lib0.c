@@ -19,7 +19,7 @@ void tvmgen_trace(int32_t op, int32_t output, const void *data, int32_t bytes);
 #endif
 
 void tvmgen_default_fused_matmul1_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
-void tvmgen_default_cell(const float *restrict in0, const float *in1, const float *restrict in2, const float *restrict in3, const float *restrict in4, float *out0, float *restrict out1);
+void tvmgen_default_cell(const float *restrict in0, const float *restrict in1, const float *restrict in2, const float *restrict in3, float *restrict out0, float *restrict out1);
 void tvmgen_default_fused_matmul_add1(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
 
 static const struct {
@@ -66,7 +66,7 @@ static int32_t tvmgen_default___tvm_main__(const float *x, float *output) {
     tvmgen_profile_end(0);
     tvmgen_trace(0, 0, &fused_matmul1_add2_out[0], 48);
     tvmgen_profile_begin(1);
-    tvmgen_default_cell(&fused_matmul1_add2_out[3], &c[0], &fused_matmul1_add2_out[0], &fused_matmul1_add2_out[6], &fused_matmul1_add2_out[9], &c[0], &x_h[2]);
+    tvmgen_default_cell(&fused_matmul1_add2_out[3], &fused_matmul1_add2_out[0], &fused_matmul1_add2_out[6], &fused_matmul1_add2_out[9], &c[0], &x_h[2]);
     tvmgen_profile_end(1);
     tvmgen_trace(1, 0, &c[0], 12);
     tvmgen_trace(1, 1, &x_h[2], 12);

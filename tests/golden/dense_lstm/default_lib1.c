@@ -3,6 +3,13 @@
  * The operators. */
 #include <stdint.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC would move loads up before it knows how few registers there are, and save others on the stack
+// for them; and on MVE gather the results of sums in vectors, from the last store back to the first
+// product.
+#pragma GCC optimize("no-schedule-insns", "no-tree-slp-vectorize")
+#endif
+
 // tanh(x), at most 5e-7 off, by a rational function; NaN stays NaN.
 static inline float kp_tanhf(float x) {
   if (__builtin_fabsf(x) > 7.9f) {
@@ -48,9 +55,9 @@ void tvmgen_default_fused_matmul1_add2(const float *restrict in0, const float *r
   }
 }
 
-void tvmgen_default_cell(const float *restrict in0, const float *in1, const float *restrict in2, const float *restrict in3, const float *restrict in4, float *out0, float *restrict out1);
+void tvmgen_default_cell(const float *restrict in0, const float *restrict in1, const float *restrict in2, const float *restrict in3, float *restrict out0, float *restrict out1);
 
-void tvmgen_default_cell(const float *restrict in0, const float *in1, const float *restrict in2, const float *restrict in3, const float *restrict in4, float *out0, float *restrict out1) {
+void tvmgen_default_cell(const float *restrict in0, const float *restrict in1, const float *restrict in2, const float *restrict in3, float *restrict out0, float *restrict out1) {
   for (int32_t i0_i1_m = 0; i0_i1_m < 3; ++i0_i1_m) {
     float compute;
     float multiply;
@@ -60,12 +67,12 @@ void tvmgen_default_cell(const float *restrict in0, const float *in1, const floa
     float compute_3;
     float compute_4;
     compute = kp_sigmoidf(in0[i0_i1_m]);
-    multiply = compute * in1[i0_i1_m];
-    compute_1 = kp_sigmoidf(in2[i0_i1_m]);
-    compute_2 = kp_tanhf(in3[i0_i1_m]);
+    multiply = compute * out0[i0_i1_m];
+    compute_1 = kp_sigmoidf(in1[i0_i1_m]);
+    compute_2 = kp_tanhf(in2[i0_i1_m]);
     multiply_1 = compute_1 * compute_2;
     out0[i0_i1_m] = multiply + multiply_1;
-    compute_3 = kp_sigmoidf(in4[i0_i1_m]);
+    compute_3 = kp_sigmoidf(in3[i0_i1_m]);
     compute_4 = kp_tanhf(out0[i0_i1_m]);
     out1[i0_i1_m] = compute_3 * compute_4;
   }
