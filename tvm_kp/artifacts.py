@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 PACKING = "kp.packing"  # attribute of a kernel: JSON, the packing of an operand by its index
+SPEED, SIZE = "speed", "size"
+OPTIMIZE = (SPEED, SIZE)  # what compilers shall make of the C
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ def compile(
                 initial=lowered.initial,
                 scales=None if lowered.integers is None else lowered.integers.scales,
                 memory=options.memory,
+                optimize=options.optimize,
             )
     with stage("footprint"):
         footprint = board.footprint(model, target)

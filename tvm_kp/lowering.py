@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tvm_kp import board, calibration, tuning_records
-from tvm_kp.artifacts import Quantized, TensorSpec
+from tvm_kp.artifacts import OPTIMIZE, SIZE, SPEED, Quantized, TensorSpec
 from tvm_kp.c.memory_settings import CONSTANTS_SECTION, MemorySettings
 from tvm_kp.c.names import c_name
 from tvm_kp.c.planners import BEST
@@ -50,6 +50,9 @@ class Options:
     ``tuning_records`` is a file of ``tvm_kp.tune``, "shipped" for those that come with the
     package for the target's core, or "none".
 
+    ``optimize`` is one of ``OPTIMIZE``: "size" gives C that compilers make smaller, and leaves
+    shipped records out, which are of fast kernels.
+
     ``memory_planner`` is one of ``PLANNERS``. ``workspace_pools`` are memories that the caller
     provides instead of the model, filled in their order: names with the bytes that there are, or
     None for as many as needed. With ``workspace_io`` inputs and outputs lie in the workspace too,
@@ -69,6 +72,7 @@ class Options:
     io: str = "float32"
     allow_float: bool = False
     tuning_records: str | Path = SHIPPED
+    optimize: str = SPEED
     memory_planner: str = BEST
     workspace_pools: Mapping[str, int | None] = field(default_factory=dict)
     workspace_io: bool = False
@@ -79,6 +83,7 @@ class Options:
             "quantize": (None, *QUANTIZATIONS),
             "calibration_range": CALIBRATION_RANGES,
             "io": tuple(IO_BITS),
+            "optimize": OPTIMIZE,
         }
         for name, values in known.items():
             if (value := getattr(self, name)) not in values:
@@ -189,7 +194,8 @@ def tuned_ways(options: Options, target: Target) -> TunedWays:
 
     chosen = options.tuning_records
     path = tuning_records.shipped(target.core) if chosen == SHIPPED else Path(chosen)
-    if chosen == NO_RECORDS or path is None:
+    fast = chosen == SHIPPED and options.optimize == SIZE
+    if chosen == NO_RECORDS or path is None or fast:
         return TunedWays(tuning_records.Best(target.core), target.isa)
     found = tuning_records.read(path)
     best = tuning_records.best(found.records, target.core, tvm.__version__, CYCLES)

@@ -33,6 +33,7 @@ class Options:
     io: str = "float32"
     allow_float: bool = False
     tuning_records: str = "shipped"
+    optimize: str = "speed"
     memory_planner: str = "best"
     workspace_pools: Any = None
     workspace_io: bool = False

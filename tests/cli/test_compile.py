@@ -56,6 +56,7 @@ def test_options_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
         *("compile", model_file, TARGET, "-o", tmp_path / "m.tar", "--dump", tmp_path / "dump"),
         *("--module-name", "kws", "--disabled-pass", "A,B", "-O", "0"),
         *("--executor-aot-workspace-byte-alignment", "16", "--tolerance", "0.02", "--stream"),
+        *("--optimize", "size"),
     )
     assert answer.code == 0, answer.err
     options = driver.calls["options"]
@@ -66,6 +67,7 @@ def test_options_reach_the_driver(tvm_kp_main, driver, model_file, tmp_path):
     assert options.factorize is False
     assert options.tolerance == 0.02
     assert options.stream
+    assert options.optimize == "size"
     assert driver.calls["target"].name == "mps2-an386"
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from tvm import tirx
 
+from tvm_kp.artifacts import SPEED
 from tvm_kp.c.expressions import C_TYPES
 from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.join_parameters import Joined
@@ -36,6 +37,7 @@ class Emission:
     memory: Memory
     alignment: int
     constants_section: str = CONSTANTS_SECTION
+    optimize: str = SPEED
 
     def symbol(self, name: str) -> str:
         return c_name(f"tvmgen_{self.name}_{name}")

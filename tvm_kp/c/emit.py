@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tvm_kp.artifacts import SIZE, SPEED
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.entry import entry_file
 from tvm_kp.c.expressions import MATH_CONSTANTS
@@ -18,6 +19,12 @@ _SAVE_REGISTERS = """\
 #pragma GCC optimize("no-schedule-insns", "no-tree-slp-vectorize")
 #endif
 """
+_SAVE_FLASH = """\
+#if defined(__GNUC__) && !defined(__clang__)
+// Whatever the level that this is compiled at: at -O3 GCC writes loops out.
+#pragma GCC optimize("O2")
+#endif
+"""
 
 
 def emit(emission: Emission) -> dict[str, str]:
@@ -28,13 +35,16 @@ def emit(emission: Emission) -> dict[str, str]:
             operator_file(
                 f"{emission.title}\n * The operators.",
                 {emission.prototype(name): emission.printers[name] for name in emission.order},
+                emission.optimize,
             )
         )
         + "\n",
     }
 
 
-def operator_file(title: str, operators: Mapping[str, FunctionPrinter]) -> Iterator[str]:
+def operator_file(
+    title: str, operators: Mapping[str, FunctionPrinter], optimize: str = SPEED
+) -> Iterator[str]:
     """The lines of a file with ``operators``, by their prototypes, and the helpers they need."""
     bodies = {prototype: printer.body() for prototype, printer in operators.items()}
     used = set().union(*(printer.helpers for printer in operators.values()))
@@ -45,6 +55,8 @@ def operator_file(title: str, operators: Mapping[str, FunctionPrinter]) -> Itera
     if constants or any(printer.libm for printer in operators.values()):
         yield "#include <math.h>"
     yield ""
+    if optimize == SIZE:
+        yield _SAVE_FLASH
     yield _SAVE_REGISTERS
     yield helpers(used)
     for prototype, body in bodies.items():

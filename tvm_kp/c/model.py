@@ -11,7 +11,7 @@ import tvm
 from tvm import tirx
 
 from tvm_kp import __version__
-from tvm_kp.artifacts import Decision, Model, Operator, Pool, TensorSpec
+from tvm_kp.artifacts import SPEED, Decision, Model, Operator, Pool, TensorSpec
 from tvm_kp.c.buffers import tables
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.emit import emit
@@ -35,15 +35,18 @@ def make_model(
     initial: Sequence[np.ndarray] = (),
     scales: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
     memory: MemorySettings | None = None,
+    optimize: str = SPEED,
 ) -> Model:
     """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``.
 
-    With ``initial``, what the states start as, it is the C of one step of a stream; ``scales``
-    are those of the inputs and outputs, None for floats. Raises ``FitError`` if the pools of
-    ``memory`` are too small.
+    ``optimize``, one of ``OPTIMIZE``, is what compilers shall make of it. With ``initial``, what
+    the states start as, it is the C of one step of a stream; ``scales`` are those of the inputs
+    and outputs, None for floats. Raises ``FitError`` if the pools of ``memory`` are too small.
     """
     settings = memory or MemorySettings()
-    emission = plan_model(mod, kernels, name, target, alignment, initial, settings)
+    emission = replace(
+        plan_model(mod, kernels, name, target, alignment, initial, settings), optimize=optimize
+    )
     program, constants, planned = emission.program, emission.constants, emission.memory
     inputs, outputs = _specs(program.inputs), _specs(program.outputs)
     if scales is not None:

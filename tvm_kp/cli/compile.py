@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_kp.artifacts import OPTIMIZE, SPEED
 from tvm_kp.cli import console, memory_flags, model_flags, output, tvmc_flags
 from tvm_kp.cli.options import add_verb, only
 from tvm_kp.target import Target
@@ -44,6 +45,12 @@ def register(verbs: Any) -> None:
         metavar="FILE|none",
         help="how kernels are scheduled: records of tvm-kp tune; none: the defaults "
         "(%(default)s: those of the target's core that come with tvm-kp)",
+    )
+    parser.add_argument(
+        "--optimize",
+        choices=OPTIMIZE,
+        default=SPEED,
+        help="size: loops that compilers do not write out, and no shipped records (%(default)s)",
     )
     memory_flags.add_memory(parser)
     _add_executor(
@@ -115,6 +122,7 @@ def _compile(args: argparse.Namespace, target: Target, memory: dict[str, Any]) -
             dump=args.dump,
             workspace_alignment=max(args.alignment, args.constant_alignment),
             tuning_records=args.tuning_records,
+            optimize=args.optimize,
             **memory,
         )
         return driver.compile(args.FILE, target, options=options, progress=progress)
