@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import readme
+from bench_chart import cost_chart
 from bench_host import host_table, measure_host
 from bench_training import measure_training, training_table
 from workloads import WORKLOADS, Sample, decibels, sample, trained
@@ -52,6 +53,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("tables_bytes", "tables", int),
     ("weights_bytes", "weights", int),
     ("ram_bytes", "RAM", int),
+    ("stack_bytes", "stack", int),
     ("speed_up", "speed-up", lambda value: round(value, 2)),
     ("snr_db", "SNR, dB", lambda value: round(value, 1)),
 )
@@ -97,6 +99,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--training", action="store_true", help=step)
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, for scripts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, for people")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="instructions as SVG")
     parser.add_argument("--readme", action="store_true", help="rewrite the table in README.md")
     return parser.parse_args(argv)
 
@@ -116,7 +119,9 @@ def _check(args: argparse.Namespace) -> None:
     filtered = (args.workloads, args.formats, args.boards)
     if args.readme and filtered != (tuple(WORKLOADS), tuple(LEAST_SNR), BOARDS):
         raise InputError("--readme takes everything: leave the filters out")
-    for path in (args.json, args.markdown):
+    if args.chart is not None and (args.host or args.training):
+        raise InputError("--chart shows instructions: leave --host and --training out")
+    for path in (args.json, args.markdown, args.chart):
         if path is not None:
             output.check_file(path)
 
@@ -170,7 +175,10 @@ def _macs(decisions: Sequence[Decision], steps: int) -> int:
 
 def tables(rows: Sequence[dict[str, Any]]) -> tuple[report.Table, report.Table]:
     """Costs, and instructions by operator on the first board."""
-    note = f"Sizes in bytes; tables are those of interpolated functions. {report.COUNTED}"
+    note = (
+        "Sizes in bytes; tables are those of interpolated functions, the stack is without the C "
+        f"library's. {report.COUNTED}"
+    )
     lines = tuple(tuple(show(row[key]) for key, _, show in COLUMNS) for row in rows)
     costs = report.Table("One inference", tuple(c[1] for c in COLUMNS), lines, note)
     first = rows[0]["target"]
@@ -192,6 +200,8 @@ def _write(
         output.write_json(args.json, {"results": list(rows)})
     if args.markdown is not None:
         output.write(args.markdown, "\n".join(texts))
+    if args.chart is not None:
+        output.write(args.chart, cost_chart(rows))
     if args.readme:
         readme.rewrite("bench", texts[0])
 

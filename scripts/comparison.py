@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from panels import panels
 
 from tvm_kp import report
 
@@ -92,7 +91,7 @@ def accuracy_chart(rows: Sequence[Row]) -> str:
         axes.set_xlabel("parameters of the recurrent layer")
         axes.set_ylabel("test accuracy, %")
 
-    return _panels(rows, draw)
+    return panels(rows, "benchmark", draw)
 
 
 def training_chart(rows: Sequence[Row]) -> str:
@@ -106,17 +105,4 @@ def training_chart(rows: Sequence[Row]) -> str:
         axes.set_xlabel("epoch")
         axes.set_ylabel("right while training, %")
 
-    return _panels(rows, draw)
-
-
-def _panels(rows: Sequence[Row], draw: Any) -> str:
-    names = list(dict.fromkeys(row["benchmark"] for row in rows))
-    figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        draw(axes, [row for row in rows if row["benchmark"] == name])
-        axes.set_title(name)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return panels(rows, "benchmark", draw)

@@ -26,13 +26,16 @@ def run(bench, *more):
 
 def test_a_tiny_workload(bench, tmp_path, capsys):
     places = tmp_path / "b.json", tmp_path / "b.md"
-    assert run(bench, "--json", places[0], "--markdown", places[1]) == 0
+    chart = tmp_path / "b.svg"
+    assert run(bench, "--json", places[0], "--markdown", places[1], "--chart", chart) == 0
     rows = json.loads(places[0].read_text())["results"]
     assert [(row["workload"], row["format"], row["weights"]) for row in rows] == [
         ("TINY", form, weights)
         for form in ("float32", "int16x8", "int8")
         for weights in ("dense", "factored")
     ]
+    drawn = chart.read_text()
+    assert all(f">{row['weights']} {row['format']}<" in drawn for row in rows)
     dense, factored, *quantized = rows
     assert dense["macs"] == 3 * 4 * 8 * 12 + 8 * 2
     assert factored["macs"] < dense["macs"]
