@@ -217,3 +217,10 @@ def test_attached_boards_that_make_no_sense(
     with pytest.raises(TargetError) as error:
         load(tmp_path, ATTACHED.replace(old, new))
     assert all(word in str(error.value) for word in words)
+
+
+def test_floats_in_mve_take_mve_and_floats(tmp_path: Path) -> None:
+    m55 = BOARD.replace("cortex-m4", "cortex-m55")
+    with pytest.raises(TargetError, match=r"isa has 'mve\.fp', which takes fpu and mve too"):
+        load(tmp_path, m55.replace('["dsp", "fpu"]', '["mve", "mve.fp"]'))
+    assert load(tmp_path, m55.replace('["dsp", "fpu"]', '["fpu", "mve", "mve.fp"]'))

@@ -28,7 +28,8 @@ LIBRARY_PLATFORMS = ("cmake", "zephyr", "arduino")
 TEMPLATE = "template"  # of what an own folder of templates makes
 RUNNERS = ("host", "qemu", "serial")
 
-# What each core can have; a board of that core may have less.
+# What each core can have; a board of that core may have less. MVE has integers alone, or floats
+# too, "mve.fp" as compilers call it.
 CORES: dict[str, frozenset[str]] = {
     HOST: frozenset(),
     "cortex-m0": frozenset(),
@@ -37,8 +38,8 @@ CORES: dict[str, frozenset[str]] = {
     "cortex-m4": frozenset({"dsp", "fpu"}),
     "cortex-m7": frozenset({"dsp", "fpu"}),
     "cortex-m33": frozenset({"dsp", "fpu"}),
-    "cortex-m55": frozenset({"dsp", "fpu", "mve"}),
-    "cortex-m85": frozenset({"dsp", "fpu", "mve"}),
+    "cortex-m55": frozenset({"dsp", "fpu", "mve", "mve.fp"}),
+    "cortex-m85": frozenset({"dsp", "fpu", "mve", "mve.fp"}),
 }
 
 
@@ -235,6 +236,9 @@ def _validate(target: Target, where: str) -> None:
         can = ", ".join(sorted(CORES[target.core])) or "none"
         good = flag in CORES[target.core]
         expect(good, where, "isa", f"has {flag!r}, which {target.core} cannot have (can: {can})")
+    needed = {"fpu", "mve"}
+    good = "mve.fp" not in target.isa or needed <= set(target.isa)
+    expect(good, where, "isa", "has 'mve.fp', which takes fpu and mve too")
     good = target.platform in PLATFORMS
     expect(good, where, "platform", f"is {target.platform!r}; there are {', '.join(PLATFORMS)}")
     kind = target.runner.kind

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tvm_kp.c import dot_helpers, integer_helpers, product_helpers, vector_helpers
+from tvm_kp.c import (
+    dot_helpers,
+    integer_helpers,
+    outer_helpers,
+    product_helpers,
+    vector_helpers,
+)
 
 # tanh on [-7.9, 7.9] as x·P(x²)/Q(x²): the minimax coefficients, found by linear programming on
 # 6,000 Chebyshev nodes (error 1.3e-7). Beyond 7.9 the argument is clamped, 1 - tanh(7.9) =
@@ -33,7 +39,7 @@ def is_helper(name: str) -> bool:
     """Whether ``helpers`` can define ``name``."""
     if product_helpers.is_product(name) or dot_helpers.is_dots(name):
         return True
-    return name in _DEFINITIONS or name in _MOVES
+    return outer_helpers.is_outer(name) or name in _DEFINITIONS or name in _MOVES
 
 
 def _needed(name: str) -> tuple[str, ...]:
@@ -45,6 +51,8 @@ def _definition(name: str) -> str:
         return product_helpers.definition(name)
     if dot_helpers.is_dots(name):
         return dot_helpers.definition(name)
+    if outer_helpers.is_outer(name):
+        return outer_helpers.definition(name)
     return _DEFINITIONS[name] if name in _DEFINITIONS else _move(name, _MOVES[name])
 
 

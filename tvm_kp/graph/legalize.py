@@ -10,6 +10,7 @@ from tvm_kp.graph.fuse_pointwise import FusePointwise
 from tvm_kp.graph.hoist_invariants import HoistInvariants
 from tvm_kp.graph.integer_operators import legalizations
 from tvm_kp.graph.join_matmuls import JoinMatmuls
+from tvm_kp.graph.note_constants import NoteConstants
 from tvm_kp.graph.sink_reshape import SinkReshape
 from tvm_kp.graph.split_pointwise import SplitPointwise
 
@@ -44,6 +45,7 @@ def legalize() -> tvm.transform.Pass:
             relax.transform.FuseOps(fuse_opt_level=2),
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination(["main"]),
+            NoteConstants(),
         ],
         name="kp.legalize",
     )

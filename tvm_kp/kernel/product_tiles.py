@@ -145,7 +145,7 @@ def packed_weights(tiles: Tiles) -> Packed:
 def packed_rows(tiles: Tiling, rows: tuple[int, ...], depth: tuple[int, ...], order: str) -> Packed:
     """Weights tile by tile; ``rows`` and ``depth`` are the parts that ``order`` is the order of."""
     operand, way = tiles.product.weights, _way(tiles)
-    packing = _packing(operand.shape, (rows, depth)[::way], order, "rk"[::way])
+    packing = packing_of(operand.shape, (rows, depth)[::way], order, "rk"[::way])
     step = math.prod(depth) * tiles.rows
     return Packed(operand.index, _blocks(tiles, packing), packing, down=step)
 
@@ -159,7 +159,7 @@ def packed_numbers(tiles: Tiling, operand: Operand, may_be_one: bool) -> Packed:
     columns = (tiles.across, tiles.columns) if each else (1, 1)
     sizes = (product.rows, product.columns if each else 1)[::way]
     shape = (*_batch_shape(tiles, operand), *sizes)
-    packing = _packing(shape, (rows, columns)[::way], tiles.order, "rc"[::way])
+    packing = packing_of(shape, (rows, columns)[::way], tiles.order, "rc"[::way])
     step = tiles.rows * columns[1]
     down, across = (columns[0], 1) if tiles.order.startswith("r0") else (1, tiles.down)
     return Packed(
@@ -183,7 +183,7 @@ def _batch_shape(tiles: Tiling, operand: Operand) -> tuple[int, ...]:
     return ((1,) * missing + operand.shape)[:-2]
 
 
-def _packing(
+def packing_of(
     shape: Sequence[int], parts: Sequence[tuple[int, ...]], order: str, axes: str
 ) -> Packing:
     """Take the last two axes, called ``axes``, apart into ``parts``; ``order`` names these."""

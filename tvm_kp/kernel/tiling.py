@@ -80,7 +80,7 @@ def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
 
     Extents need not divide: the last tile is a copy of the loop with smaller bounds.
     """
-    block = _start_from_bias(sch, product)
+    block = start_from_bias(sch, product)
     results = sch.cache_write(block, 0, "local")
     if product.dtype == "int32":
         _requantize_results(sch, results)
@@ -146,7 +146,7 @@ def merge_pointwise(sch: s_tir.Schedule) -> s_tir.schedule.LoopRV | None:
     return sch.merge(*loops) if len(loops) > 1 else loops[0]
 
 
-def _start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SBlockRV:
+def start_from_bias(sch: s_tir.Schedule, product: Product) -> s_tir.schedule.SBlockRV:
     """Let the accumulators start from the bias that is added to the product, if there is one."""
     consumers = sch.get_consumers(product.block)
     # TVM would take any function for an epilogue and apply it to every partial sum.

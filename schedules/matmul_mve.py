@@ -1,0 +1,24 @@
+"""Matrix products of floats on a Cortex-M with floats in MVE: outer products in vectors.
+
+A vector of one operand times a scalar of the other is added to four sums at a time; the weights,
+vectors or scalars, are packed when the model is compiled. Left to other rules: products of two
+inputs, and weights times fewer columns than a vector has.
+"""
+
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+
+from tvm_kp.kernel.float_product import find_float_product
+from tvm_kp.kernel.outer_loops import outer_loops
+from tvm_kp.kernel.outer_tiles import outer_tiles_of
+from tvm_kp.kernel.space import Choose
+
+ISA = {"mve", "mve.fp"}
+VERSION = 1
+
+
+def apply(sch: Schedule, choose: Choose) -> Schedule | None:
+    product = find_float_product(sch)
+    tiles = None if product is None else outer_tiles_of(product, choose)
+    return None if tiles is None else Schedule(outer_loops(tiles))

@@ -1,0 +1,98 @@
+"""C helpers that compute tiles of products of float matrices as outer products, with MVE.
+
+``kp_outer<rows>x<vectors>_<depth>x<columns>_<weights><packed>_<start>_<unroll>[_tail<n>]`` says how
+large a tile is, how many products a sum has and how many columns the result, which operand the
+weights are and in tiles of how many rows or vectors they are packed, where sums start (at none, a
+vector for each row or for each sum of the tile), how many groups of steps along the sum are
+written out, and how many lanes of its last vector a tile has. Packed scalars lie step by step,
+``packed`` rows to each; packed vectors lie step by step too. The other operand lies row by row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tvm_kp.c.outer_assembly import LANES, OuterTile
+
+_NAME = re.compile(
+    r"kp_outer(\d)x(\d)_(\d+)x(\d+)_(scalars|vectors)(\d)_(none|row|tile)_(\d+)(?:_tail([123]))?"
+)
+
+
+def is_outer(name: str) -> bool:
+    """Whether ``definition`` knows the helper ``name``."""
+    return _NAME.fullmatch(name) is not None
+
+
+def definition(name: str) -> str:
+    """The C of a helper."""
+    match = _NAME.fullmatch(name)
+    assert match is not None, name
+    rows, vectors, depth, columns = (int(size) for size in match.groups()[:4])
+    packed, unroll, tail = int(match[6]), int(match[8]), int(match[9] or 0)
+    tile = OuterTile(rows, vectors, depth, columns, match[5], packed, match[7], unroll, tail)
+    return "\n".join(_Outer(name, tile).lines()) + "\n"
+
+
+@dataclass(frozen=True)
+class _Outer:
+    name: str
+    tile: OuterTile
+
+    @property
+    def _live(self) -> int:
+        """Columns of the tile."""
+        lacking = LANES - self.tile.tail if self.tile.tail else 0
+        return LANES * self.tile.vectors - lacking
+
+    @property
+    def _pointers(self) -> dict[str, str]:
+        """The registers of the pointers: GCC finds none by itself if scalars take most low ones."""
+        named = {"out": "r11", "w": "r9", "x": "r10", "start": "r12"}
+        return {n: r for n, r in named.items() if n != "start" or self.tile.start != "none"}
+
+    def lines(self) -> Iterator[str]:
+        tile = self.tile
+        start = "" if tile.start == "none" else ", const float *start"
+        yield f"// A tile of {tile.rows} x {self._live} sums of {tile.depth} products."
+        yield "static inline __attribute__((always_inline)) void"
+        yield f"{self.name}(float *out, const float *w, const float *x{start}) {{"
+        yield "#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"
+        yield from self._assembly()
+        yield "#else"
+        yield from self._plain()
+        yield "#endif"
+        yield "}"
+
+    def _assembly(self) -> Iterator[str]:
+        tile = self.tile
+        for name, register in self._pointers.items():
+            const = "" if name == "out" else "const "
+            yield f'  register {const}float *moved_{name} __asm__("{register}") = {name};'
+        moved = ", ".join(f'[{name}] "+r"(moved_{name})' for name in self._pointers)
+        changed = ", ".join(f'"{name}"' for name in (*tile.clobbered, "cc", "memory"))
+        yield "  __asm__ volatile("
+        yield from (f'      "{line}\\n\\t"' for line in tile.lines)
+        yield f"      : {moved}"
+        yield "      :"
+        yield f"      : {changed});"
+
+    def _plain(self) -> Iterator[str]:
+        tile = self.tile
+        row = f"r * {tile.columns} + c"
+        start = {"none": "0.0f", "row": "start[c]", "tile": f"start[{row}]"}[tile.start]
+        operands = {
+            "scalars": (f"w[k * {tile.packed} + r]", f"x[k * {tile.columns} + c]"),
+            "vectors": (f"x[r * {tile.depth} + k]", f"w[k * {LANES * tile.packed} + c]"),
+        }[tile.weights]
+        yield f"  for (int32_t r = 0; r < {tile.rows}; ++r) {{"
+        yield f"    for (int32_t c = 0; c < {self._live}; ++c) {{"
+        yield f"      float sum = {start};"
+        yield f"      for (int32_t k = 0; k < {tile.depth}; ++k) {{"
+        yield f"        sum += {' * '.join(operands)};"
+        yield "      }"
+        yield f"      out[{row}] = sum;"
+        yield "    }"
+        yield "  }"
