@@ -1,26 +1,18 @@
-"""Point-wise functions of integers on MVE: four elements at a time, each as an int32.
-
-What is left of elements that are no multiple of four is a loop over single ones.
-"""
+"""Point-wise functions of integers on MVE: four elements at a time, each as an int32."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Iterable
 
 from tvm import tirx
 from tvm.ir import Call, Expr, TensorLoad
 from tvm.ir.prim.expr import BitwiseAnd, RShift
-from tvm.s_tir import SBlock, Schedule
+from tvm.s_tir import Schedule
 from tvm.tirx import IntImm
 
 from tvm_kp.kernel.space import Choose
-from tvm_kp.kernel.tiling import merge_pointwise
+from tvm_kp.kernel.vector_loops import Place, place, vector_loops
 
 ISA = {"mve"}
 VERSION = 1
-LANES = 4
-UNROLLS = (1, 2, 4)  # vectors
 
 # What tvm_kp/c/vectors.py knows: arithmetic of int32, and what widens to it.
 _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, BitwiseAnd)
@@ -28,43 +20,18 @@ _TYPES = ("int8", "int16", "int32")
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:
-    blocks = sch.get_child_blocks(sch.get_sblock("root"))
-    if not all(_is_known(sch.get(block)) for block in blocks):
-        return None
-    for block in blocks:
-        consumers = sch.get_consumers(block)
-        written = sch.get(block).body.buffer
-        if consumers and any(written.same_as(param) for param in sch.mod["main"].params):
-            # They read the vector, not what was stored of it.
-            sch.cache_write(block, 0, "local", consumers)
-    loop = merge_pointwise(sch)
-    if loop is None:
-        return None
-    vectors = int(sch.get(loop).extent) // LANES
-    unroll = choose("unroll", tuple(n for n in UNROLLS if n <= vectors), 1)
-    outer, group, inner = sch.split(loop, [None, unroll, LANES])
-    sch.unroll(group)
-    sch.vectorize(inner)
-    for part in (outer, inner):
-        sch.annotate(part, "pragma_loop_partition_hint", 1)
-    return sch
+    return vector_loops(sch, choose, _is_known)
 
 
-def _is_known(block: SBlock) -> bool:
-    """Whether the block computes every element from those at the same place, as vectors can."""
-    store = block.body
-    axes = _place([v.dom.extent for v in block.iter_vars], [v.var for v in block.iter_vars])
-    if not isinstance(store, tirx.BufferStore) or math.prod(axes.values()) < LANES:
-        return False
-    stored = _place(store.buffer.shape, store.indices)
-    return stored == axes and str(store.buffer.dtype) in _TYPES and _is_vector(store.value, axes)
+def _is_known(store: tirx.BufferStore, axes: Place) -> bool:
+    return str(store.buffer.dtype) in _TYPES and _is_vector(store.value, axes)
 
 
-def _is_vector(expr: Expr, axes: dict[Expr, int]) -> bool:
+def _is_vector(expr: Expr, axes: Place) -> bool:
     dtype = str(expr.ty.dtype)
     if isinstance(expr, TensorLoad):
         # Where all axes have size one the element is a number.
-        return dtype in _TYPES and _place(expr.source.shape, expr.indices) in ({}, axes)
+        return dtype in _TYPES and place(expr.source.shape, expr.indices) in ({}, axes)
     if isinstance(expr, tirx.Cast):
         return dtype in _TYPES and _is_vector(expr.value, axes)
     if isinstance(expr, RShift):
@@ -76,9 +43,3 @@ def _is_vector(expr: Expr, axes: dict[Expr, int]) -> bool:
     if isinstance(expr, Call) and expr.op.name == "tirx.kp_multiply_high":
         return all(_is_vector(arg, axes) for arg in expr.args)
     return isinstance(expr, IntImm) and dtype in _TYPES
-
-
-def _place(sizes: Iterable[Expr], indices: Iterable[Expr]) -> dict[Expr, int]:
-    """The size of the axis of every index, in order, without axes of size one."""
-    pairs = ((index, int(size)) for index, size in zip(indices, sizes, strict=True))
-    return {index: size for index, size in pairs if size > 1}

@@ -13,6 +13,8 @@ ROW, LANE = tirx.Var("i", "int32"), tirx.Var("lane", "int32")
 WIDE = tirx.decl_buffer((8,), "int32", "w")
 HALF = tirx.decl_buffer((8,), "int16", "h")
 BYTE = tirx.decl_buffer((8,), "int8", "b")
+FLOAT = tirx.decl_buffer((8,), "float32", "f")
+SCALE = tirx.BufferLoad(tirx.decl_buffer((1,), "float32", "s"), [0])
 LOCAL = tirx.decl_buffer((1,), "int32", "t")
 NUMBER = tirx.BufferLoad(tirx.decl_buffer((1,), "int32", "n"), [0])
 PLACE = ROW * 4 + LANE
@@ -36,13 +38,14 @@ def saturated(x, bits):
 
 @pytest.fixture
 def vectors():
-    named = (ROW, LANE, WIDE, HALF, BYTE, LOCAL, NUMBER.source)
+    named = (ROW, LANE, WIDE, HALF, BYTE, FLOAT, LOCAL, NUMBER.source, SCALE.source)
     printer = Vectors(Expressions({var: var.name for var in named}, Analyzer(), {}), LANE)
     printer.scalars.add(LOCAL)
     return printer
 
 
 W, H = "vldrwq_s32(&w[i * 4])", "vldrhq_s32(&h[i * 4])"
+F = "vldrwq_f32(&f[i * 4])"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,12 @@ W, H = "vldrwq_s32(&w[i * 4])", "vldrhq_s32(&h[i * 4])"
         (multiplied(at(WIDE), 508), f"vrmulhq_s32({W}, vdupq_n_s32(508))"),
         (multiplied(at(WIDE), tirx.const(2**29, "int32")), f"vrshrq_n_s32({W}, 3)"),
         (multiplied(at(WIDE), widened(HALF)), f"vrmulhq_s32({W}, {H})"),
+        (at(FLOAT) + at(FLOAT), f"vaddq_f32({F}, {F})"),
+        (SCALE * at(FLOAT), f"vmulq_n_f32({F}, s[0])"),
+        (tirx.const(0.5, "float32") - at(FLOAT), f"vsubq_f32(vdupq_n_f32(0.5f), {F})"),
+        (tirx.max(at(FLOAT), SCALE), f"kp_maxf_x4({F}, vdupq_n_f32(s[0]))"),
+        (tirx.min(at(FLOAT), SCALE), f"kp_minf_x4({F}, vdupq_n_f32(s[0]))"),
+        (tirx.tanh(tirx.sigmoid(at(FLOAT))), f"kp_tanhf_x4(kp_sigmoidf_x4({F}))"),
     ],
     ids=str,
 )
@@ -79,6 +88,7 @@ def test_stores_narrow(vectors):
         return vectors.store(buffer, PLACE, value)
 
     assert store(WIDE, at(WIDE)) == f"vstrwq_s32(&w[i * 4], {W})"
+    assert store(FLOAT, SCALE) == "vstrwq_f32(&f[i * 4], vdupq_n_f32(s[0]))"
     assert store(HALF, at(WIDE).astype("int16")) == f"vstrhq_s32(&h[i * 4], {W})"
     assert store(WIDE, NUMBER) == "vstrwq_s32(&w[i * 4], vdupq_n_s32(n[0]))"
     byte = saturated(at(WIDE), 8).astype("int8")

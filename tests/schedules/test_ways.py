@@ -95,9 +95,9 @@ def test_products(target, module):
     check()
 
 
-@pytest.mark.parametrize("target", ["host", "mps2-an386"])
+@pytest.mark.parametrize("target", ["host", "mps2-an386", "mps3-an547"])
 def test_pointwise_functions(target, module):
-    @settings(max_examples=4)
+    @settings(max_examples=3)
     @given(st.lists(st.integers(1, 21), min_size=4, max_size=4), st.data())
     def check(sizes, data):
         def build(emit, *inputs):

@@ -9,15 +9,9 @@ from tvm_kp.c import (
     integer_helpers,
     outer_helpers,
     product_helpers,
+    tanh_helpers,
     vector_helpers,
 )
-
-# tanh on [-7.9, 7.9] as x·P(x²)/Q(x²): the minimax coefficients, found by linear programming on
-# 6,000 Chebyshev nodes (error 1.3e-7). Beyond 7.9 the argument is clamped, 1 - tanh(7.9) =
-# 2.8e-7. With float32 rounding the largest error is 4.5e-7 absolute, half of it for sigmoid.
-TANH_LIMIT = 7.9
-TANH_P = (0.999999703, 0.129265902, 0.00295243855, 1.14523914e-05)
-TANH_Q = (1.0, 0.462597632, 0.0238202456, 0.000238921158, 2.4684879e-07)
 
 _LOAD_REGISTERS = ["s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"]
 
@@ -56,13 +50,6 @@ def _definition(name: str) -> str:
     return _DEFINITIONS[name] if name in _DEFINITIONS else _move(name, _MOVES[name])
 
 
-def _horner(coefficients: tuple[float, ...]) -> str:
-    text = f"{coefficients[-1]!r}f"
-    for value in reversed(coefficients[:-1]):
-        text = f"({text} * u + {value!r}f)"
-    return text
-
-
 def _move(name: str, count: int) -> str:
     """A load- or store-multiple of ``count`` floats; VLDM and VSTM want neighboring registers."""
     load = name.startswith("kp_load")
@@ -95,29 +82,12 @@ static inline __attribute__((always_inline)) void {name}(float *target, const fl
 
 _MOVES = {f"kp_{verb}{count}": count for verb in ("load", "store") for count in range(2, 9)}
 
-_NEEDS = {"kp_sigmoidf": ("kp_tanhf",), **vector_helpers.NEEDS}
+_NEEDS = {**vector_helpers.NEEDS, **tanh_helpers.NEEDS}
 
 _DEFINITIONS = {
     **integer_helpers.HELPERS,
     **vector_helpers.HELPERS,
-    "kp_tanhf": f"""\
-// tanh(x), at most 5e-7 off, by a rational function; NaN stays NaN.
-static inline float kp_tanhf(float x) {{
-  if (__builtin_fabsf(x) > {TANH_LIMIT}f) {{
-    x = __builtin_copysignf({TANH_LIMIT}f, x);
-  }}
-  const float u = x * x;
-  const float p = {_horner(TANH_P)};
-  const float q = {_horner(TANH_Q)};
-  return x * p / q;
-}}
-""",
-    "kp_sigmoidf": """\
-// 1 / (1 + exp(-x)) = 1/2 + tanh(x/2)/2, at most 2.5e-7 off.
-static inline float kp_sigmoidf(float x) {
-  return 0.5f + 0.5f * kp_tanhf(0.5f * x);
-}
-""",
+    **tanh_helpers.HELPERS,
     **{
         name: f"""\
 // Division that rounds towards minus infinity.

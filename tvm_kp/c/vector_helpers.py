@@ -1,4 +1,4 @@
-"""C helpers on vectors of four int32, for cores with MVE."""
+"""C helpers on vectors of four int32 or floats, for cores with MVE."""
 
 from __future__ import annotations
 
@@ -57,6 +57,21 @@ static inline int32x4_t kp_interpolate_x4(const int16_t *middle, int32x4_t x, in
 }
 """
 
+
+def _choice(name: str, sign: str) -> str:
+    # What is greater is false for NaN, as in C; what is less is not. No compiler is told that other
+    # assembly changes VPR, so none may keep anything there.
+    greater = "%q2, %q1" if sign == "<" else "%q1, %q2"
+    return f"""\
+// a {sign} b ? b : a
+static inline float32x4_t {name}(float32x4_t a, float32x4_t b) {{
+  float32x4_t result;
+  __asm__("vcmp.f32 gt, {greater}\\n\\tvpsel %q0, %q2, %q1" : "=w"(result) : "w"(a), "w"(b));
+  return result;
+}}
+"""
+
+
 HELPERS = {
     "kp_vectors": _VECTORS,
     "kp_narrow16_x4": _NARROW16,
@@ -64,6 +79,8 @@ HELPERS = {
     "kp_saturate16_x4": _SATURATE16,
     "kp_saturate8_x4": _SATURATE8,
     "kp_interpolate_x4": _INTERPOLATE,
+    "kp_maxf_x4": _choice("kp_maxf_x4", "<"),
+    "kp_minf_x4": _choice("kp_minf_x4", ">"),
 }
 
 NEEDS = {
@@ -72,4 +89,6 @@ NEEDS = {
     "kp_saturate16_x4": ("kp_vectors", "kp_narrow16_x4"),
     "kp_saturate8_x4": ("kp_vectors", "kp_narrow16_x4", "kp_narrow8_x4"),
     "kp_interpolate_x4": ("kp_vectors",),
+    "kp_maxf_x4": ("kp_vectors",),
+    "kp_minf_x4": ("kp_vectors",),
 }

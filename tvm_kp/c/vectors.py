@@ -1,4 +1,4 @@
-"""A loop over four neighboring elements -> C of MVE intrinsics: an int32 for every element."""
+"""A loop over four neighboring elements -> C of MVE intrinsics: an int32 or a float for each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ LANES = 4
 _ARITHMETIC = {tirx.Add: "vaddq", tirx.Sub: "vsubq", tirx.Mul: "vmulq"}
 _OTHER = {tirx.Max: "vmaxq_s32", tirx.Min: "vminq_s32", BitwiseAnd: "vandq_s32"}
 _SIZES = {"int8": "b", "int16": "h", "int32": "w"}
+_FUNCTIONS = {"tirx.tanh": "kp_tanhf_x4", "tirx.sigmoid": "kp_sigmoidf_x4"}
 
 
 class Vectors:
     """Prints expressions in which the variable ``lane`` of a loop is all its values at once.
 
     What does not depend on it is printed by ``scalar``; buffers in ``scalars`` are vectors here.
-    ``schedules/pointwise_mve.py`` makes such loops of the operators that are known here only.
+    ``schedules/pointwise_mve.py`` and ``pointwise_float_mve.py`` make such loops of the operators
+    that are known here only.
     """
 
     def __init__(self, scalar: Expressions, lane: Var) -> None:
@@ -36,14 +38,16 @@ class Vectors:
         self._lane = lane
         self.helpers.add("kp_vectors")
 
-    def c_type(self, _dtype: str) -> str:
-        return "int32x4_t"
+    def c_type(self, dtype: str) -> str:
+        return "float32x4_t" if dtype == "float32" else "int32x4_t"
 
     def store(self, buffer: Var, index: Expr, value: Expr) -> str:
         """A statement that stores ``value``; a store to memory takes the low bits."""
         if buffer in self.scalars:
             return f"{self._scalar.names[buffer]} = {self._vector(value)}"
         dtype = str(buffer.dtype)
+        if dtype == "float32":
+            return f"vstrwq_f32({self._address(buffer, index)}, {self._vector(value)})"
         if isinstance(value, tirx.Cast):
             bits = saturated_bits(value.value)
             if bits in (8, 16) and dtype == f"int{bits}":
@@ -56,14 +60,18 @@ class Vectors:
     def text(self, expr: Expr) -> str:
         """``expr``, which depends on the lane, as a vector."""
         first, second = self._vector(expr.a), self._vector(expr.b)
+        if _kind(expr) == "f32":
+            return self._helper("kp_minf_x4", first, second)
         return f"{_OTHER[type(expr)]}({first}, {second})"
 
     @text.register
     def _(self, expr: TensorLoad) -> str:
         if expr.source in self.scalars:
             return self._scalar.names[expr.source]
-        size = _SIZES[str(expr.ty.dtype)]
-        return f"vldr{size}q_s32({self._address(expr.source, expr.indices[0])})"
+        dtype = str(expr.ty.dtype)
+        if dtype == "float32":
+            return f"vldrwq_f32({self._address(expr.source, expr.indices[0])})"
+        return f"vldr{_SIZES[dtype]}q_s32({self._address(expr.source, expr.indices[0])})"
 
     @text.register
     def _(self, expr: tirx.Cast) -> str:
@@ -82,10 +90,10 @@ class Vectors:
         a, b = expr.a, expr.b
         if not self._varies(a) and not isinstance(expr, tirx.Sub):
             a, b = b, a
-        name = _ARITHMETIC[type(expr)]
+        name, kind = _ARITHMETIC[type(expr)], _kind(expr)
         if self._varies(b):
-            return f"{name}_s32({self._vector(a)}, {self.text(b)})"
-        return f"{name}_n_s32({self.text(a)}, {self._scalar.text(b)})"
+            return f"{name}_{kind}({self._vector(a)}, {self.text(b)})"
+        return f"{name}_n_{kind}({self.text(a)}, {self._scalar.text(b)})"
 
     @text.register
     def _(self, expr: RShift) -> str:
@@ -93,6 +101,8 @@ class Vectors:
 
     @text.register
     def _(self, expr: tirx.Max) -> str:
+        if _kind(expr) == "f32":
+            return self._helper("kp_maxf_x4", self._vector(expr.a), self._vector(expr.b))
         bits = saturated_bits(expr)
         if bits in (8, 16):
             return self._helper(f"kp_saturate{bits}_x4", self._vector(expr.a.a))
@@ -100,6 +110,8 @@ class Vectors:
 
     @text.register
     def _(self, expr: Call) -> str:
+        if expr.op.name in _FUNCTIONS:
+            return self._helper(_FUNCTIONS[expr.op.name], self.text(expr.args[0]))
         if expr.op.name == "tirx.kp_interpolate":
             entry, _, x, *numbers = expr.args
             texts = map(self._scalar.text, numbers)
@@ -112,7 +124,9 @@ class Vectors:
         return f"vrmulhq_s32({self._vector(a)}, {self._vector(b)})"
 
     def _vector(self, expr: Expr) -> str:
-        return self.text(expr) if self._varies(expr) else f"vdupq_n_s32({self._scalar.text(expr)})"
+        if self._varies(expr):
+            return self.text(expr)
+        return f"vdupq_n_{_kind(expr)}({self._scalar.text(expr)})"
 
     def _varies(self, expr: Expr) -> bool:
         """Whether ``expr`` may differ from lane to lane."""
@@ -136,6 +150,11 @@ class Vectors:
     def _helper(self, name: str, *args: str) -> str:
         self.helpers.add(name)
         return f"{name}({', '.join(args)})"
+
+
+def _kind(expr: Expr) -> str:
+    """What intrinsics call the elements of a vector."""
+    return "f32" if str(expr.ty.dtype) == "float32" else "s32"
 
 
 def _fits(value: Expr, dtype: str) -> bool:
