@@ -2,7 +2,7 @@
 
 A vector of one operand times a scalar of the other is added to four sums at a time; the weights,
 vectors or scalars, are packed when the model is compiled. Left to other rules: products of two
-inputs, and weights times fewer columns than a vector has.
+inputs.
 """
 
 from __future__ import annotations
@@ -20,5 +20,4 @@ VERSION = 1
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     product = find_float_product(sch)
-    tiles = None if product is None else outer_tiles_of(product, choose)
-    return None if tiles is None else Schedule(outer_loops(tiles))
+    return None if product is None else Schedule(outer_loops(outer_tiles_of(product, choose)))

@@ -20,6 +20,7 @@ NAMES = [
     "kp_outer7x1_17x4_scalars7_none_4",
     "kp_outer4x1_17x300_scalars7_row_1",
     "kp_outer1x6_3x5000_scalars1_tile_1",
+    "kp_outer7x1_9x3_scalars7_tile_2_tail3",
 ]
 USE = """\
 void use{k}(float *out, const float *w, const float *x, const float *start);
@@ -65,11 +66,14 @@ def test_every_step_is_added() -> None:
 
 
 def test_only_the_last_vector_is_predicated() -> None:
+    """Of what is not padded."""
     tile = OuterTile(2, 2, 1, 7, "vectors", 2, "tile", 1, tail=3)
     predicated = [
         line.split(",")[0] for line in tile.lines if line.startswith(("vldrwt", "vstrwt"))
     ]
     assert predicated == ["vldrwt.u32 q1", "vldrwt.u32 q3", "vstrwt.32 q1", "vstrwt.32 q3"]
+    few = OuterTile(2, 1, 3, 2, "scalars", 2, "none", 1, tail=2)
+    assert sum(line.startswith("vldrwt.u32 q2, [%[x]], #8") for line in few.lines) == 1
 
 
 def test_helpers_write_to_their_first_argument() -> None:

@@ -67,7 +67,8 @@ class OuterTile:
     def lines(self) -> list[str]:
         """The instructions; ``%[w]``, ``%[x]``, ``%[out]`` and ``%[start]`` are operands."""
         before, times = self.looped
-        lines = [*self._first_sums(), *self._steps(before, self.start == "none")]
+        lines = [f"movs {SCALARS[0]}, #{self.tail}", f"vctp.32 {SCALARS[0]}"] if self.tail else []
+        lines += [*self._first_sums(), *self._steps(before, self.start == "none")]
         if times:
             lines += [f"movw lr, #{times}", "dls lr, lr", "1:"]
             lines += [*self._steps(self.group * self.unroll, False), "le lr, 1b"]
@@ -91,19 +92,20 @@ class OuterTile:
 
     def _moves(self, verb: str, size: str, pointer: str, rows: int) -> Iterator[str]:
         """Load or store the sums of ``rows``; lanes beyond the ``tail`` are left alone."""
-        if self.tail:
-            yield from (f"movs {SCALARS[0]}, #{self.tail}", f"vctp.32 {SCALARS[0]}")
         for row in range(rows):
             # The first vector comes last: its address becomes that of the next row.
             for k in reversed(range(self.vectors)):
-                then = "t" if self.tail and k == self.vectors - 1 else ""
-                yield from ("vpst",) if then else ()
                 step = 4 * self.columns if k == 0 and row < rows - 1 else 0
-                name = f"{verb}{then}.{size} {self._sum(row, k)}"
+                name = f"{verb}{self._then(k)}.{size} {self._sum(row, k)}"
                 yield from self._reached(name, pointer, 16 * k, step)
+
+    def _then(self, vector: int) -> str:
+        """What marks an access to a vector of results that lacks lanes."""
+        return "t" if self.tail and vector == self.vectors - 1 else ""
 
     def _reached(self, name: str, pointer: str, offset: int, step: int = 0) -> Iterator[str]:
         """An access ``offset`` bytes from a pointer, which then goes on ``step`` bytes."""
+        yield from ("vpst",) if name.split(".")[0].endswith("t") else ()
         if 0 < step <= _FARTHEST and offset == 0:
             yield f"{name}, [%[{pointer}]], #{step}"
             return
@@ -132,8 +134,9 @@ class OuterTile:
     def _load_vector(self, register: str, vector: int) -> Iterator[str]:
         packed = self.weights == "vectors"
         row = 16 * self.packed if packed else 4 * self.columns
+        name = f"vldrw{'' if packed else self._then(vector)}.u32 {register}"
         step = 0 if vector else row
-        yield from self._reached(f"vldrw.u32 {register}", "w" if packed else "x", 16 * vector, step)
+        yield from self._reached(name, "w" if packed else "x", 16 * vector, step)
 
     def _load_scalars(self, steps: int) -> Iterator[str]:
         """Load the scalars of ``steps``; the pointer goes on."""

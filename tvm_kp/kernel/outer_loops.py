@@ -70,8 +70,8 @@ class _Nest:
             yield self._row(whole, rest)
 
     def _row(self, row: Index, rows: int) -> tirx.Stmt:
-        """A row of tiles. The last one may lack columns, or, if vectors are not packed, overlap the
-        one before."""
+        """A row of tiles. The last one overlaps the one before if vectors are not packed, or it lacks
+        columns."""
         tiles, columns = self._tiles, self._product.columns
         whole, rest = divmod(columns, tiles.width)
 
@@ -79,7 +79,7 @@ class _Nest:
             return self._tile((row, column), (row * tiles.rows, first), rows, live)
 
         row_of_tiles = repeat("column", whole, lambda k: tile(k, k * tiles.width, tiles.width))
-        if rest and self._product.weights == "scalars":
+        if rest and whole and self._product.weights == "scalars":
             row_of_tiles.append(tile(whole, columns - tiles.width, tiles.width))
         elif rest:
             row_of_tiles.append(tile(whole, whole * tiles.width, rest))

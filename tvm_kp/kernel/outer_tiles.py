@@ -79,11 +79,9 @@ class OuterTiles:
         return self.packing.size - math.prod(map(int, self.product.constant.source.shape))
 
 
-def outer_tiles_of(product: FloatProduct, choose: Choose) -> OuterTiles | None:
-    """The tiles that are chosen for a product, or None if it has too few columns for a vector."""
+def outer_tiles_of(product: FloatProduct, choose: Choose) -> OuterTiles:
+    """The tiles that are chosen for a product."""
     best = sorted(_fitting(product), key=lambda tiles: tiles.cost)[:_OFFERED]
-    if not best:
-        return None
     offered = {str(tiles): tiles for tiles in best}
     tiles = offered[choose("tile", tuple(offered), str(best[0]))]
     multiplications = tiles.rows * tiles.vectors * tiles.group
@@ -99,7 +97,7 @@ def _fitting(product: FloatProduct) -> Iterator[OuterTiles]:
         if not scalars and (rows > 4 or (rows - 1) * 4 * product.depth > _FARTHEST - 4):
             continue
         for vectors in range(1, SUMS // rows + 1):
-            # Vectors of what is not packed end where its row ends; they may overlap.
-            most = product.columns // LANES if scalars else -(-product.columns // LANES)
-            if vectors <= most:
+            # Vectors of what is not packed end where its row does: they overlap, or lack lanes.
+            whole = max(1, product.columns // LANES)
+            if vectors <= (whole if scalars else -(-product.columns // LANES)):
                 yield OuterTiles(product, rows, vectors)
