@@ -70,7 +70,7 @@ class OuterTile:
         lines = [f"movs {SCALARS[0]}, #{self.tail}", f"vctp.32 {SCALARS[0]}"] if self.tail else []
         lines += [*self._first_sums(), *self._steps(before, self.start == "none")]
         if times:
-            lines += [f"movw lr, #{times}", "dls lr, lr", "1:"]
+            lines += [*_number("lr", times), "dls lr, lr", "1:"]
             lines += [*self._steps(self.group * self.unroll, False), "le lr, 1b"]
         return [*lines, *self._stores()]
 
@@ -161,6 +161,13 @@ def _load(pointer: str, registers: tuple[str, ...], nbytes: int) -> str:
     if len(registers) > 2:
         return f"ldmia %[{pointer}]!, {{{', '.join(registers)}}}"
     return f"{_name(registers)}, [%[{pointer}]], #{nbytes}"
+
+
+def _number(register: str, value: int) -> Iterator[str]:
+    """Load a number."""
+    yield f"movw {register}, #{value & 0xFFFF}"
+    if value >> 16:
+        yield f"movt {register}, #{value >> 16}"
 
 
 def _advanced(pointer: str, nbytes: int) -> Iterator[str]:

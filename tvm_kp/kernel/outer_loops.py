@@ -70,8 +70,8 @@ class _Nest:
             yield self._row(whole, rest)
 
     def _row(self, row: Index, rows: int) -> tirx.Stmt:
-        """A row of tiles. The last one overlaps the one before if vectors are not packed, or it lacks
-        columns."""
+        """A row of tiles. The last one lacks columns, or overlaps the one before where vectors are
+        not packed."""
         tiles, columns = self._tiles, self._product.columns
         whole, rest = divmod(columns, tiles.width)
 
