@@ -45,7 +45,8 @@ def test_what_is_known_about_a_model(model_of):
         TensorSpec("output0", (1, 6), "float32"),
         TensorSpec("output1", (1, 4), "float32"),
     )
-    assert model.constants_bytes == 96 and model.io_bytes == 16 + 24 + 16
+    assert (model.constants_bytes, model.tables_bytes) == (96 + 2048, 2048)
+    assert model.io_bytes == 16 + 24 + 16
     assert all(operator.name.startswith("tvmgen_two_") for operator in model.operators)
     assert sorted(operator.constants_bytes for operator in model.operators) == [0, 96]
     assert list(model.sources) == ["two_lib0.c", "two_lib1.c"]

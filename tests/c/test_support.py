@@ -12,7 +12,7 @@ import pytest
 from tvm import relax
 
 from tvm_kp import board
-from tvm_kp.artifacts import Model
+from tvm_kp.artifacts import OPTIMIZE, Model
 from tvm_kp.c.support import helpers, is_helper
 from tvm_kp.target import Target
 
@@ -33,15 +33,16 @@ def sweep() -> np.ndarray:
     return np.concatenate([spread, bend])
 
 
-@pytest.fixture(scope="module", params=FLAGS)
+@pytest.fixture(scope="module", params=[(f, o) for f in FLAGS for o in OPTIMIZE], ids=str)
 def functions(request, tmp_path_factory) -> ctypes.CDLL:
     folder: Path = tmp_path_factory.mktemp("support")
-    text = helpers({"kp_tanhf", "kp_sigmoidf"})
+    flags, optimize = request.param
+    text = "#include <stdint.h>\n" + helpers({"kp_tanhf", "kp_sigmoidf"}, optimize)
     for name in ("kp_tanhf", "kp_sigmoidf"):
         text += f"void all_{name}(const float *x, float *y, int n) {{\n"
         text += f"  for (int i = 0; i < n; ++i) y[i] = {name}(x[i]);\n}}\n"
     (folder / "f.c").write_text(text)
-    command = ["gcc", "-std=c99", *FLAGS[request.param], "-fPIC", "-shared", "f.c", "-o", "f.so"]
+    command = ["gcc", "-std=c99", *FLAGS[flags], "-fPIC", "-shared", "f.c", "-o", "f.so"]
     subprocess.run(command, cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "f.so"))
 

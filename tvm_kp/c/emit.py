@@ -9,6 +9,7 @@ from tvm_kp.c.emission import Emission
 from tvm_kp.c.entry import entry_file
 from tvm_kp.c.expressions import MATH_CONSTANTS
 from tvm_kp.c.functions import FunctionPrinter
+from tvm_kp.c.memory_settings import CONSTANTS_SECTION
 from tvm_kp.c.support import helpers
 
 _SAVE_REGISTERS = """\
@@ -36,6 +37,7 @@ def emit(emission: Emission) -> dict[str, str]:
                 f"{emission.title}\n * The operators.",
                 {emission.prototype(name): emission.printers[name] for name in emission.order},
                 emission.optimize,
+                emission.constants_section,
             )
         )
         + "\n",
@@ -43,9 +45,13 @@ def emit(emission: Emission) -> dict[str, str]:
 
 
 def operator_file(
-    title: str, operators: Mapping[str, FunctionPrinter], optimize: str = SPEED
+    title: str,
+    operators: Mapping[str, FunctionPrinter],
+    optimize: str = SPEED,
+    section: str = CONSTANTS_SECTION,
 ) -> Iterator[str]:
-    """The lines of a file with ``operators``, by their prototypes, and the helpers they need."""
+    """The lines of a file with ``operators``, by their prototypes, and the helpers they need,
+    whose tables lie in ``section``."""
     bodies = {prototype: printer.body() for prototype, printer in operators.items()}
     used = set().union(*(printer.helpers for printer in operators.values()))
     yield f"/* {title} */"
@@ -58,7 +64,7 @@ def operator_file(
     if optimize == SIZE:
         yield _SAVE_FLASH
     yield _SAVE_REGISTERS
-    yield helpers(used)
+    yield helpers(used, optimize, section)
     for prototype, body in bodies.items():
         yield f"{prototype};\n\n{prototype} {{"
         yield from body

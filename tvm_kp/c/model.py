@@ -21,6 +21,7 @@ from tvm_kp.c.lower_main import lower_main
 from tvm_kp.c.memory import arrange
 from tvm_kp.c.memory_settings import MemorySettings
 from tvm_kp.c.program import Buffer, Call, Program
+from tvm_kp.c.support import table_bytes
 from tvm_kp.c.tir_main import TirMain, tir_main
 
 
@@ -48,6 +49,9 @@ def make_model(
         plan_model(mod, kernels, name, target, alignment, initial, settings), optimize=optimize
     )
     program, constants, planned = emission.program, emission.constants, emission.memory
+    sources = emit(emission)
+    used = set().union(*(printer.helpers for printer in emission.printers.values()))
+    floats = table_bytes(used, optimize)
     inputs, outputs = _specs(program.inputs), _specs(program.outputs)
     if scales is not None:
         inputs, outputs = _scaled(inputs, scales[0]), _scaled(outputs, scales[1])
@@ -57,11 +61,11 @@ def make_model(
         inputs=inputs,
         outputs=outputs,
         header=emit_header(emission, {spec.name: spec.scale for spec in (*inputs, *outputs)}),
-        sources=emit(emission),
+        sources=sources,
         operators=tuple(_operator(op, emission) for op in emission.order),
         workspace_bytes=planned.workspace_bytes,
-        constants_bytes=sum(buffer.nbytes for buffer in constants),
-        tables_bytes=_tables_bytes(program, emission.operators),
+        constants_bytes=sum(buffer.nbytes for buffer in constants) + floats,
+        tables_bytes=_tables_bytes(program, emission.operators) + floats,
         state_bytes=emission.state_bytes,
         decisions=tuple(decisions),
         relax=mod.script(),

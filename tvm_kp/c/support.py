@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tvm_kp.artifacts import SPEED
 from tvm_kp.c import (
     dot_helpers,
     integer_helpers,
@@ -12,21 +13,31 @@ from tvm_kp.c import (
     tanh_helpers,
     vector_helpers,
 )
+from tvm_kp.c.memory_settings import CONSTANTS_SECTION
 
 _LOAD_REGISTERS = ["s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"]
 
 
-def helpers(used: Iterable[str]) -> str:
+def helpers(used: Iterable[str], optimize: str = SPEED, section: str = CONSTANTS_SECTION) -> str:
     """C definitions of the helpers in ``used`` and of those that they need themselves.
 
-    Raises ``KeyError`` for a name that is no helper.
+    Their tables lie in ``section``. Raises ``KeyError`` for a name that is no helper.
     """
-    wanted: list[str] = []
-    for name in sorted(used):
-        for needed in (*_needed(name), name):
-            if needed not in wanted:
-                wanted.append(needed)
-    return "\n".join(_definition(name) for name in wanted)
+    wanted = _wanted(used)
+    made = {name: _definition(name) for name in wanted}
+    if "kp_tanhf" in made and not tanh_helpers.is_rational(wanted, optimize):
+        made["kp_tanhf"] = tanh_helpers.of_cubics(section)
+    return "\n".join(made.values())
+
+
+def table_bytes(used: Iterable[str], optimize: str = SPEED) -> int:
+    """Bytes of the tables among the helpers in ``used`` and those that they need."""
+    return tanh_helpers.table_bytes(_wanted(used), optimize)
+
+
+def _wanted(used: Iterable[str]) -> list[str]:
+    """``used`` and what that needs, each after what it needs itself."""
+    return list(dict.fromkeys(n for name in sorted(used) for n in (*_needed(name), name)))
 
 
 def is_helper(name: str) -> bool:

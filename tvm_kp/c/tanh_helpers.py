@@ -1,6 +1,12 @@
-"""C helpers of tanh and sigmoid: a rational function of one float, or of four with MVE."""
+"""C helpers of tanh and sigmoid: a table of cubics for one float, or a rational function, which
+takes less flash and is that of four floats with MVE."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+
+from tvm_kp.artifacts import SIZE
+from tvm_kp.c.tanh_table import BYTES, cubics
 
 # tanh on [-7.9, 7.9] as x·P(x²)/Q(x²): the minimax coefficients, found by linear programming on
 # 6,000 Chebyshev nodes (error 1.3e-7). Beyond 7.9 the argument is clamped, 1 - tanh(7.9) =
@@ -71,6 +77,53 @@ def _of_four(name: str, about: str, numbers: str) -> str:
 static inline float32x4_t {name}(float32x4_t x) {{
   static const float numbers[] = {{{numbers}}};
   return kp_rational_x4(numbers, x);
+}}
+"""
+
+
+def is_rational(used: Collection[str], optimize: str) -> bool:
+    """Whether tanh of one float is the rational function."""
+    return optimize == SIZE or "kp_rational_x4" in used
+
+
+def table_bytes(used: Collection[str], optimize: str) -> int:
+    """Bytes of the table that the helpers in ``used`` need."""
+    return BYTES if "kp_tanhf" in used and not is_rational(used, optimize) else 0
+
+
+def of_cubics(section: str) -> str:
+    """The C of tanh by a table, which lies in ``section``."""
+    rows = "\n".join(f"  {{{', '.join(f'{value}f' for value in row)}}}," for row in cubics())
+    return f"""\
+// Of every eighth from -8 on the cubic in x that is tanh(x), lowest power first.
+static const float kp_tanh_cubics[][4] __attribute__((section("{section}"))) = {{
+{rows}
+}};
+
+// tanh(x), at most 5e-7 off; NaN stays NaN.
+static inline float kp_tanhf(float x) {{
+#if defined(__ARM_FP)
+  // The conversion saturates, and makes 0 of NaN.
+  float scaled = x + 8.0f;
+  uint32_t eighth;
+  __asm__("vcvt.u32.f32 %0, %0, #3" : "+t"(scaled));
+  __builtin_memcpy(&eighth, &scaled, sizeof eighth);
+#else
+  const uint32_t eighth = __builtin_fabsf(x) < 8.0f ? (uint32_t)((x + 8.0f) * 8.0f) : 0;
+#endif
+  if (eighth - 1 > {len(cubics()) - 2}) {{
+    return x != x ? x : __builtin_copysignf(1.0f, x);
+  }}
+  const float *const cubic = kp_tanh_cubics[eighth];
+#if defined(__ARM_FP)
+  register float c0 __asm__("s16"), c1 __asm__("s17"), c2 __asm__("s18"), c3 __asm__("s19");
+  __asm__("vldmia %4, {{s16-s19}}"
+          : "=t"(c0), "=t"(c1), "=t"(c2), "=t"(c3)
+          : "r"(cubic), "m"(*(const float (*)[4])cubic));
+#else
+  const float c0 = cubic[0], c1 = cubic[1], c2 = cubic[2], c3 = cubic[3];
+#endif
+  return ((c3 * x + c2) * x + c1) * x + c0;
 }}
 """
 
