@@ -1,4 +1,4 @@
-"""Point-wise functions of floats on MVE: four elements at a time.
+"""Point-wise functions of floats on MVE: four elements at a time, what is left of them too.
 
 Arithmetic, tanh and sigmoid, in which recurrent cells spend their time; those in C have the same
 formula, and are off as much. Left to other rules: everything else.

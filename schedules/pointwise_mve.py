@@ -1,4 +1,7 @@
-"""Point-wise functions of integers on MVE: four elements at a time, each as an int32."""
+"""Point-wise functions of integers on MVE: four elements at a time, each as an int32.
+
+What is left of elements that are no multiple of four is computed one by one.
+"""
 
 from __future__ import annotations
 

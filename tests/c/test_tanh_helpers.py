@@ -12,12 +12,14 @@ import pytest
 from tvm_kp.c.support import helpers, is_helper
 from tvm_kp.c.tanh_helpers import LIMIT
 
-NAMES = ["kp_tanhf_x4", "kp_sigmoidf_x4", "kp_maxf_x4", "kp_minf_x4"]
+NAMES = ["kp_tanhf_x4", "kp_sigmoidf_x4", "kp_maxf_x4", "kp_minf_x4", "kp_loadf_x4", "kp_storef_x4"]
 USE = """\
 float32x4_t use(float32x4_t a, float32x4_t b);
 float32x4_t use(float32x4_t a, float32x4_t b) {
   return kp_maxf_x4(kp_tanhf_x4(a), kp_minf_x4(kp_sigmoidf_x4(b), a));
 }
+void move(float *to, const float *from);
+void move(float *to, const float *from) { kp_storef_x4(to, kp_loadf_x4(from, 3), 3); }
 """
 
 

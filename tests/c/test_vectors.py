@@ -7,7 +7,7 @@ from tvm import tirx
 from tvm.sym import Analyzer
 
 from tvm_kp.c.expressions import Expressions
-from tvm_kp.c.vectors import Vectors
+from tvm_kp.c.vectors import Vectors, is_vector
 
 ROW, LANE = tirx.Var("i", "int32"), tirx.Var("lane", "int32")
 WIDE = tirx.decl_buffer((8,), "int32", "w")
@@ -36,12 +36,16 @@ def saturated(x, bits):
     return tirx.max(tirx.min(x, 2 ** (bits - 1) - 1), -(2 ** (bits - 1)))
 
 
+def printer(count=4):
+    named = (ROW, LANE, WIDE, HALF, BYTE, FLOAT, LOCAL, NUMBER.source, SCALE.source)
+    made = Vectors(Expressions({var: var.name for var in named}, Analyzer(), {}), LANE, count)
+    made.scalars.add(LOCAL)
+    return made
+
+
 @pytest.fixture
 def vectors():
-    named = (ROW, LANE, WIDE, HALF, BYTE, FLOAT, LOCAL, NUMBER.source, SCALE.source)
-    printer = Vectors(Expressions({var: var.name for var in named}, Analyzer(), {}), LANE)
-    printer.scalars.add(LOCAL)
-    return printer
+    return printer()
 
 
 W, H = "vldrwq_s32(&w[i * 4])", "vldrhq_s32(&h[i * 4])"
@@ -95,6 +99,18 @@ def test_stores_narrow(vectors):
     assert store(BYTE, byte) == f"vstrbq_s32(&b[i * 4], kp_narrow8_x4({W}))"
     assert vectors.store(LOCAL, 0, at(WIDE)) == f"t = {W}"
     assert vectors.helpers == {"kp_vectors", "kp_narrow8_x4"}
+
+
+def test_fewer_floats_than_a_vector_has():
+    assert printer(3).store(FLOAT, PLACE, at(FLOAT)) == (
+        "kp_storef_x4(&f[i * 4], kp_loadf_x4(&f[i * 4], 3), 3)"
+    )
+    kinds = {}
+    for buffer in (FLOAT, WIDE):
+        store = tirx.BufferStore(buffer, at(buffer), [PLACE])
+        loops = (tirx.For(LANE, 0, n, tirx.ForKind.VECTORIZED, store) for n in (3, 4))
+        kinds[buffer.name] = [*map(is_vector, loops)]
+    assert kinds == {"f": [True, True], "w": [False, True]}
 
 
 @pytest.mark.parametrize("index", [LANE * 2, ROW - LANE], ids=str)

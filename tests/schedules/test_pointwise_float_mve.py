@@ -12,7 +12,7 @@ from tvm_kp.target import Target
 op = relax.op
 M55 = "mps3-an547"
 TANH_BOUND, SIGMOID_BOUND = 5e-7, 2.5e-7  # those of the C for one float
-SHAPES = [(4,), (3, 5), (2, 3, 4), (118,)]
+SHAPES = [(4,), (5,), (3, 5), (2, 3, 4), (118,)]
 
 
 def run(model, *arrays):
@@ -72,6 +72,12 @@ def test_arithmetic_is_exact(shape, module, model_of, kernels):
     found = run(model_of(mod, M55), x, y, number)
     for result, wanted in zip(found, [*expected, np.maximum(x, 0), x + half], strict=True):
         np.testing.assert_array_equal(result, wanted, strict=True)
+
+
+def test_what_is_left_is_a_vector_that_lacks_lanes(module, model_of):
+    text = model_of(module(lambda emit, x: [emit(op.tanh(x))], (118,)), M55).sources["m_lib1.c"]
+    assert text.count("kp_tanhf_x4(") == 3 and "float kp_tanhf(" not in text
+    assert "kp_storef_x4(&out0[116], kp_tanhf_x4(kp_loadf_x4(&in0[116], 2)), 2);" in text
 
 
 def test_relu_lets_nan_through(module, model_of):

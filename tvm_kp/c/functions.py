@@ -15,11 +15,11 @@ from tvm.sym import Analyzer
 from tvm_kp.c.buffers import pointed, tables, used_buffers, written_buffers
 from tvm_kp.c.expressions import C_TYPES, Expressions
 from tvm_kp.c.names import c_name
-from tvm_kp.c.vectors import LANES, Vectors
+from tvm_kp.c.vectors import Vectors, is_vector
 from tvm_kp.errors import ModelError
 from tvm_kp.fixedpoint import TABLE_INTERVALS
 
-# What is left of a loop over vectors, fewer elements than one has, is an ordinary loop.
+# What is left of a loop over vectors of integers, fewer than one has, is an ordinary loop.
 _LOOPS = (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED)
 
 
@@ -83,7 +83,7 @@ class FunctionPrinter:
 
     @lines.register
     def _(self, stmt: tirx.For, indent: str) -> Iterator[str]:
-        if stmt.kind == tirx.ForKind.VECTORIZED and int(stmt.extent) == LANES:
+        if stmt.kind == tirx.ForKind.VECTORIZED and is_vector(stmt):
             yield from self._vector_lines(stmt, indent)
             return
         if stmt.kind not in _LOOPS:
@@ -146,7 +146,7 @@ class FunctionPrinter:
     def _vector_lines(self, loop: tirx.For, indent: str) -> Iterator[str]:
         scalar = self._expressions
         assert isinstance(scalar, Expressions)
-        self._expressions = Vectors(scalar, loop.loop_var)
+        self._expressions = Vectors(scalar, loop.loop_var, int(loop.extent))
         yield from self.lines(loop.body, indent)
         self._expressions = scalar
 

@@ -58,6 +58,25 @@ static inline int32x4_t kp_interpolate_x4(const int16_t *middle, int32x4_t x, in
 """
 
 
+_LOAD = """\
+// The first of four neighbors, as many as there are.
+static inline float32x4_t kp_loadf_x4(const float *from, int32_t count) {
+  float32x4_t result;
+  __asm__("vctp.32 %2\\n\\tvpst\\n\\tvldrwt.u32 %q0, [%1]"
+          : "=w"(result) : "r"(from), "r"(count) : "memory");
+  return result;
+}
+"""
+
+_STORE = """\
+// The first of four neighbors, as many as there are.
+static inline void kp_storef_x4(float *to, float32x4_t x, int32_t count) {
+  __asm__ volatile("vctp.32 %2\\n\\tvpst\\n\\tvstrwt.32 %q1, [%0]"
+                   : : "r"(to), "w"(x), "r"(count) : "memory");
+}
+"""
+
+
 def _choice(name: str, sign: str) -> str:
     # What is greater is false for NaN, as in C; what is less is not. No compiler is told that other
     # assembly changes VPR, so none may keep anything there.
@@ -79,6 +98,8 @@ HELPERS = {
     "kp_saturate16_x4": _SATURATE16,
     "kp_saturate8_x4": _SATURATE8,
     "kp_interpolate_x4": _INTERPOLATE,
+    "kp_loadf_x4": _LOAD,
+    "kp_storef_x4": _STORE,
     "kp_maxf_x4": _choice("kp_maxf_x4", "<"),
     "kp_minf_x4": _choice("kp_minf_x4", ">"),
 }
@@ -89,6 +110,8 @@ NEEDS = {
     "kp_saturate16_x4": ("kp_vectors", "kp_narrow16_x4"),
     "kp_saturate8_x4": ("kp_vectors", "kp_narrow16_x4", "kp_narrow8_x4"),
     "kp_interpolate_x4": ("kp_vectors",),
+    "kp_loadf_x4": ("kp_vectors",),
+    "kp_storef_x4": ("kp_vectors",),
     "kp_maxf_x4": ("kp_vectors",),
     "kp_minf_x4": ("kp_vectors",),
 }

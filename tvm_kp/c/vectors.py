@@ -27,15 +27,16 @@ class Vectors:
 
     What does not depend on it is printed by ``scalar``; buffers in ``scalars`` are vectors here.
     ``schedules/pointwise_mve.py`` and ``pointwise_float_mve.py`` make such loops of the operators
-    that are known here only.
+    that are known here only. Of floats there may be ``count``, fewer than a vector has.
     """
 
-    def __init__(self, scalar: Expressions, lane: Var) -> None:
+    def __init__(self, scalar: Expressions, lane: Var, count: int = LANES) -> None:
         self.helpers = scalar.helpers
         self.libm = scalar.libm
         self.scalars: set[Var] = set()
         self._scalar = scalar
         self._lane = lane
+        self._count = count
         self.helpers.add("kp_vectors")
 
     def c_type(self, dtype: str) -> str:
@@ -47,7 +48,7 @@ class Vectors:
             return f"{self._scalar.names[buffer]} = {self._vector(value)}"
         dtype = str(buffer.dtype)
         if dtype == "float32":
-            return f"vstrwq_f32({self._address(buffer, index)}, {self._vector(value)})"
+            return self._moved("store", self._address(buffer, index), self._vector(value))
         if isinstance(value, tirx.Cast):
             bits = saturated_bits(value.value)
             if bits in (8, 16) and dtype == f"int{bits}":
@@ -70,7 +71,7 @@ class Vectors:
             return self._scalar.names[expr.source]
         dtype = str(expr.ty.dtype)
         if dtype == "float32":
-            return f"vldrwq_f32({self._address(expr.source, expr.indices[0])})"
+            return self._moved("load", self._address(expr.source, expr.indices[0]))
         return f"vldr{_SIZES[dtype]}q_s32({self._address(expr.source, expr.indices[0])})"
 
     @text.register
@@ -147,9 +148,24 @@ class Vectors:
         assert simplify(index - first - self._lane) == 0, f"lanes apart: {index}"
         return f"&{self._scalar.element(buffer, simplify(first))}"
 
+    def _moved(self, verb: str, *args: str) -> str:
+        """A load or store of floats."""
+        if self._count < LANES:
+            return self._helper(f"kp_{verb}f_x4", *args, str(self._count))
+        return f"{'vldrwq' if verb == 'load' else 'vstrwq'}_f32({', '.join(args)})"
+
     def _helper(self, name: str, *args: str) -> str:
         self.helpers.add(name)
         return f"{name}({', '.join(args)})"
+
+
+def is_vector(loop: tirx.For) -> bool:
+    """Whether a loop over lanes is printed as vectors: what is left of one of integers is not."""
+    stored: list[str] = []
+    tvm_ffi.structural_walk(
+        loop.body, (tirx.BufferStore, lambda store: stored.append(str(store.buffer.dtype)))
+    )
+    return int(loop.extent) == LANES or set(stored) == {"float32"}
 
 
 def _kind(expr: Expr) -> str:

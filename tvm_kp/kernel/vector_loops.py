@@ -1,6 +1,6 @@
 """Point-wise functions as loops over vectors, on a core with MVE: four elements at a time.
 
-What is left of elements that are no multiple of four is a loop over single ones.
+What is left of elements that are no multiple of four is a loop of its own over fewer.
 """
 
 from __future__ import annotations
