@@ -167,6 +167,8 @@ def test_less_code_has_the_same_results():
     np.testing.assert_array_equal(slow.outputs["output"], quick.outputs["output"])
     assert small.code_bytes <= 0.7 * fast.code_bytes
     assert slow.instructions[0] <= 1.05 * quick.instructions[0]
+    told = sum(one.bytes_after for one in compiled.model.decisions)
+    assert told <= small.weights_bytes < 2 * told  # biases and factors' scales come on top
 
 
 def test_keyword_spotting_in_integers_takes_twelve_kilobytes():

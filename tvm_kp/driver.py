@@ -84,7 +84,7 @@ def compile(
                 name=c_part(options.module_name),
                 target=target.name,
                 alignment=max(LEAST_ALIGNMENT, options.workspace_alignment),
-                decisions=graph.decisions(lowered.mod, kept=options.keeps_factors),
+                decisions=graph.decisions(lowered.mod, options.keeps_factors, options.weight_bytes),
                 initial=lowered.initial,
                 scales=None if lowered.integers is None else lowered.integers.scales,
                 memory=options.memory,

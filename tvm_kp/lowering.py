@@ -99,6 +99,11 @@ class Options:
         )
 
     @property
+    def weight_bytes(self) -> int:
+        """Of each weight that has an integer form, or of a float."""
+        return 4 if self.quantize is None else 1
+
+    @property
     def keeps_factors(self) -> bool:
         return self.factorize and "FactorizeKronecker" not in self.disabled_pass
 

@@ -18,6 +18,7 @@ from tvm_kp.artifacts import Decision
 from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
 from tvm_kp.structure import Product, Structure, cheapest, find, search
 
+FLOAT_BYTES = 4
 ATTRIBUTE = "kp.decisions"
 JOINT = " joint"  # ends the name of a structure of [W_x W_h]
 PARTS = " parts"  # ends that of one whose products with x and h are needed apart
@@ -42,14 +43,24 @@ class RecognizeKronecker:
         return mod.with_attr(ATTRIBUTE, json.dumps(found))
 
 
-def decisions(mod: tvm.IRModule, kept: bool = True) -> tuple[Decision, ...]:
+def decisions(
+    mod: tvm.IRModule, kept: bool = True, weight_bytes: int = FLOAT_BYTES
+) -> tuple[Decision, ...]:
     """What ``RecognizeKronecker`` recorded, nothing where it did not run.
 
-    With ``kept`` false every structure is reported as found and left multiplied out.
+    With ``kept`` false every structure is reported as found and left multiplied out. Bytes are
+    those of weights of ``weight_bytes`` each, what they become after quantization.
     """
     recorded = json.loads((mod.attrs or {}).get(ATTRIBUTE, "[]"))
     found = (Decision.from_dict(entry) for entry in recorded)
-    return tuple(one if kept else _left_dense(one) for one in found)
+    return tuple(
+        replace(
+            one,
+            bytes_before=one.bytes_before * weight_bytes // FLOAT_BYTES,
+            bytes_after=one.bytes_after * weight_bytes // FLOAT_BYTES,
+        )
+        for one in (one if kept else _left_dense(one) for one in found)
+    )
 
 
 def _left_dense(found: Decision) -> Decision:
