@@ -168,7 +168,10 @@ def fuzz_parser(folder: Path, minutes: float) -> None:
 def fuzzed(project: Project) -> list[str]:
     """The sources of the harness and what it drives, and where their headers are."""
     folder = project.directory
-    sources = [HARNESS, *(folder / "src" / f"{name}.c" for name in ("link", "server", "profile"))]
+    sources = [
+        HARNESS,
+        *(folder / "src" / f"{name}.c" for name in ("link", "server", "commands", "profile")),
+    ]
     sources += sorted((folder / "model").glob("*.c"))
     return [*map(str, sources), *(f"-I{folder / name}" for name in ("include", "model"))]
 

@@ -1,11 +1,17 @@
-"""Values of a small compiled model, golden files, and the stages from Relax to a model."""
+"""Values of a small compiled model, attached boards, golden files, and the stages from Relax to a
+model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,7 +30,8 @@ from tvm_kp.artifacts import (
     RunResult,
     TensorSpec,
 )
-from tvm_kp.target import Target
+from tvm_kp.target import Memory, Runner, Target
+from tvm_kp.uart import Uart
 
 if TYPE_CHECKING:
     import tvm
@@ -55,6 +62,81 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
+
+
+COUNTING = ("-icount", "shift=7,align=off,sleep=off")
+
+
+class AttachedBoards:
+    """Makes boards that the emulator plays: their flash command starts it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, like: Target, uart: Uart, port: str, *machine: str, **change: Any) -> Target:
+        """One like ``like``, started with the arguments ``machine`` of QEMU."""
+        probe = Path(__file__).parent / "probe.py"
+        flash = (sys.executable, str(probe), "{image}", str(self.folder), *machine)
+        runner = Runner("serial", install="apt", flash=flash, port=port, timeout_s=20)
+        return replace(like, name="mine", platform="board", runner=runner, uart=uart, **change)
+
+    def flashes(self) -> list[int]:
+        """The processes that were started."""
+        boards = self.folder / "boards"
+        return [*map(int, boards.read_text().split())] if boards.exists() else []
+
+
+@pytest.fixture
+def attached_boards(tmp_path: Path) -> Iterator[AttachedBoards]:
+    """Makes boards, one at a time."""
+    boards = AttachedBoards(tmp_path / "board")
+    boards.folder.mkdir()
+    yield boards
+    for process in boards.flashes():
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def attached_board(attached_boards: AttachedBoards) -> Target:
+    """A Cortex-M4 with the memories of a Nucleo-F446RE."""
+    uart = Uart(
+        driver="steps",
+        # A timer of a millisecond makes the emulator look at its line while a loop polls the UART.
+        setup=(
+            *("0x40000008 = 0x000061A8", "0x40000000 = 0x00000001"),
+            *("0x40004010 = 0x000000D9", "0x40004008 = 0x00000003"),
+        ),
+        read=("wait 0x40004004 & 0x2", "byte = 0x40004000"),
+        write=("wait !0x40004004 & 0x1", "0x40004000 = byte"),
+    )
+    memories = {"flash": Memory(0, 0x80000), "ram": Memory(0x20000000, 0x20000)}
+    port, emulated = str(attached_boards.folder / "port"), Target.load("mps2-an386")
+    machine = ("mps2-an386", *COUNTING, "-serial", "pty")
+    return attached_boards(emulated, uart, port, *machine, memories=memories)
+
+
+@pytest.fixture
+def small_board(attached_boards: AttachedBoards) -> Target:
+    """A Cortex-M0 of 16 KB of RAM, without an MPU: the nRF51 of a micro:bit."""
+    uart = Uart(
+        driver="steps",
+        setup=(
+            *("0x40008508 = 0x3", "0x40008540 = 0x3E8", "0x40008200 = 0x1", "0x40008000 = 0x1"),
+            *("0x40002500 = 0x4", "0x40002000 = 0x1", "0x40002008 = 0x1"),
+        ),
+        read=("wait 0x40002108 & 0x1", "0x40002108 = 0x0", "byte = 0x40002518"),
+        write=("0x4000211C = 0x0", "0x4000251C = byte", "wait 0x4000211C & 0x1"),
+    )
+    memories = {"flash": Memory(0, 0x40000), "ram": Memory(0x20000000, 0x4000)}
+    core = Target.load("pico")
+    flags = ("-mcpu=cortex-m0", "-mthumb", "-mfloat-abi=soft")
+    change = {"core": "cortex-m0", "toolchain": replace(core.toolchain, cflags=flags)}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    machine = ("microbit", *COUNTING, "-serial", f"tcp:{address},server=on,wait=off")
+    return attached_boards(core, uart, f"socket://{address}", *machine, memories=memories, **change)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,51 +19,14 @@ from tvm_kp.board.project import Project, create
 from tvm_kp.board.session import Session
 from tvm_kp.cli import projects
 from tvm_kp.errors import BuildError, InputError, MissingToolError, RunError, TargetError
-from tvm_kp.target import Runner, Target, names
-from tvm_kp.uart import Uart
+from tvm_kp.target import Target, names
 
 ATTACHED = [name for name in names() if Target.load(name).runner.kind == "serial"]
-UART = Uart(
-    driver="steps",
-    # A timer of a millisecond makes the emulator look at its line while a loop polls the UART.
-    setup=(
-        *("0x40000008 = 0x000061A8", "0x40000000 = 0x00000001"),
-        *("0x40004010 = 0x000000D9", "0x40004008 = 0x00000003"),
-    ),
-    read=("wait 0x40004004 & 0x2", "byte = 0x40004000"),
-    write=("wait !0x40004004 & 0x1", "0x40004000 = byte"),
-)
-# Starts the firmware, and links the port to the terminal that is its line.
-PROBE = """
-import re, subprocess, sys
-from pathlib import Path
-
-image, folder = sys.argv[1], Path(sys.argv[2])
-command = ["qemu-system-arm", "-M", "mps2-an386", "-kernel", image, "-serial", "pty"]
-command += ["-icount", "shift=7,align=off,sleep=off", "-nodefaults"]
-command += ["-display", "none", "-monitor", "none"]
-process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-lines = map(re.compile("/dev/pts/[0-9]+").search, process.stdout)
-terminal = next(filter(None, lines))[0]
-with (folder / "boards").open("a") as file:
-    print(process.pid, file=file)
-(folder / "port").unlink(missing_ok=True)
-(folder / "port").symlink_to(terminal)
-"""
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Target]:
-    """A board that is flashed by `PROBE`."""
-    probe = tmp_path / "probe.py"
-    probe.write_text(PROBE)
-    flash = (sys.executable, str(probe), "{image}", str(tmp_path))
-    runner = Runner("serial", install="apt", flash=flash, port=str(tmp_path / "port"), timeout_s=20)
-    emulated = Target.load("mps2-an386")
-    yield replace(emulated, name="mine", platform="board", runner=runner, uart=UART)
-    boards = tmp_path / "boards"
-    for process in boards.read_text().split() if boards.exists() else ():
-        os.kill(int(process), signal.SIGKILL)
+def target(attached_board: Target) -> Target:
+    return attached_board
 
 
 @pytest.fixture

@@ -117,13 +117,13 @@ def streams() -> bytes:
     rng = random.Random(0)
     made = []
     for _ in range(3000):
-        header = rng.randbytes(2) + bytes([rng.randrange(4), rng.randrange(10)])
+        header = rng.randbytes(2) + bytes([rng.randrange(4), rng.randrange(11)])
         frame = encode(header + rng.randbytes(rng.randrange(60)))
         messages = b""
         for _ in range(rng.randrange(8)):
             body = rng.choice([b"", rng.randbytes(2), bytes(rng.randrange(9)), rng.randbytes(7)])
             body += bytes(rng.choice([0, 0, 12, 500, 513]))
-            messages += bytes([rng.randrange(10)]) + len(body).to_bytes(2, "little") + body
+            messages += bytes([rng.randrange(11)]) + len(body).to_bytes(2, "little") + body
         cut = rng.randrange(len(frame))
         for kind, data in ((0, rng.randbytes(cut)), (0, frame), (0, frame[cut:] + frame)):
             made.append(bytes([kind]) + data)
@@ -136,7 +136,7 @@ def test_no_stream_hurts_the_firmware(
     profile: tuple[str, ...], make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     folder = create(make_model(), Target.load("host"), tmp_path / "p", kind=HOST_DRIVEN).directory
-    names = ("link", "server", "profile")
+    names = ("link", "server", "commands", "profile")
     sources = [Path(__file__).parent / "fuzz_server.c", *(folder / f"src/{n}.c" for n in names)]
     sources += folder.glob("model/*.c")
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", *profile]

@@ -122,12 +122,12 @@ def test_make_builds_the_same_driven_firmware(
     ("name", "kind", "sources"),
     [
         ("host", "batch", "main.c"),
-        ("host", "host_driven", "link.c main.c port_host.c profile.c server.c"),
+        ("host", "host_driven", "commands.c link.c main.c port_host.c profile.c server.c"),
         ("mps2-an386", "batch", "fault.c main.c measure.c profile.c semihosting.c"),
         (
             "mps2-an386",
             "host_driven",
-            "cortex_m.c fault.c link.c main.c measure.c port_cmsdk.c profile.c server.c",
+            "commands.c cortex_m.c fault.c link.c main.c measure.c port_cmsdk.c profile.c server.c",
         ),
     ],
 )

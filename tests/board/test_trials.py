@@ -56,9 +56,13 @@ def make(tmp_path: Path) -> Make:
     """Makes a trial of ``body``, called with each of ``memories`` (default: 0 to 7, twice)."""
 
     def make_one(
-        symbol: str, body: str, name: str = M4, memories: tuple[np.ndarray, ...] | None = None
+        symbol: str,
+        body: str,
+        on: str | Target = M4,
+        memories: tuple[np.ndarray, ...] | None = None,
     ) -> Trial:
-        made = compile_trial(source(symbol, body), symbol, Target.load(name), tmp_path)
+        target = Target.load(on) if isinstance(on, str) else on
+        made = compile_trial(source(symbol, body), symbol, target, tmp_path)
         return Trial(symbol, made, memories or (np.arange(8, dtype=np.uint8),) * 2)
 
     return make_one
@@ -101,25 +105,33 @@ def test_counts_beyond_the_counter(name: str, make: Make) -> None:
     assert long.runs[1].instructions - short.runs[1].instructions == 18 * MILLION
 
 
-@each_board
-def test_failures_stop_nobody_else(name: str, make: Make) -> None:
+def check_failures(target: Target, make: Make, unit: str) -> None:
     bodies = {"first": COUNT_UP, "hang": FOR_EVER, "hang_without_interrupts": FOR_EVER}
     bodies["hang_without_interrupts"] = f'__asm volatile("cpsid i"); {FOR_EVER}'
     bodies |= {f"t_{key}": body for key, (body, _) in FAULTS.items()}
     bodies["last"] = COUNT_UP
-    trials = [make(symbol, body, name) for symbol, body in bodies.items()]
-    results = dict(zip(bodies, run_trials(trials, Target.load(name), limit=MILLION), strict=True))
+    trials = [make(symbol, body, target) for symbol, body in bodies.items()]
+    results = dict(zip(bodies, run_trials(trials, target, limit=MILLION), strict=True))
     for symbol in ("first", "last"):
         assert results[symbol].failure == ""
         assert values(results[symbol].runs) == [[*range(1, 9)]] * 2
     for symbol in ("hang", "hang_without_interrupts"):
         result = results[symbol]
         assert (result.runs, result.failure) == ((), "hang")
-        assert result.message == "a call takes 1000000 instructions or more"
+        assert result.message == f"a call takes 1000000 {unit} or more"
     for key, (_, words) in FAULTS.items():
         result = results[f"t_{key}"]
         assert (result.runs, result.failure) == ((), "fault"), key
         assert words.format(f"t_{key}") in result.message
+
+
+@each_board
+def test_failures_stop_nobody_else(name: str, make: Make) -> None:
+    check_failures(Target.load(name), make, "instructions")
+
+
+def test_failures_on_an_attached_board(attached_board: Target, make: Make) -> None:
+    check_failures(attached_board, make, "cycles")
 
 
 def test_a_failure_keeps_what_came_before(make: Make) -> None:

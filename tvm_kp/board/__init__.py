@@ -25,7 +25,8 @@ from tvm_kp.board.records import as_records
 from tvm_kp.board.session import Session, StackUse
 from tvm_kp.board.toolchain import check_fit, footprint
 from tvm_kp.board.toolchain import find as find_compiler
-from tvm_kp.board.trials import Trial, TrialResult, TrialRun, compile_trial, run_trials
+from tvm_kp.board.trial_calls import Trial, TrialResult, TrialRun
+from tvm_kp.board.trials import compile_trial, run_trials
 from tvm_kp.target import Target
 
 __all__ = [

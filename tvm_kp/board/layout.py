@@ -98,14 +98,32 @@ def _harness(target: Target, kind: str) -> tuple[str, ...]:
         bare = ("measure", "firmware", "semihosting", "batch")
         return bare if _is_bare(target) else ("host",)
     if not _is_bare(target):
-        return ("measure", "link", "link/host")
+        return ("measure", "link", "link/session", "link/host")
     if target.uart is None:
         raise TargetError(
             f"{target.name} has no [uart] in its description, so no host can drive it: add one, "
             f"or make a project with project_type={BATCH}"
         )
+    return ("link/session", *line_harness(target))
+
+
+def line_harness(target: Target) -> tuple[str, ...]:
+    """The folders of templates with what answers commands over a board's serial line."""
+    assert target.uart is not None
     common = ("measure", "firmware", "link", "link/cortex_m")
     return common if target.uart.driver == STEPS else (*common, f"link/{target.uart.driver}")
+
+
+def uart_source(target: Target) -> str:
+    """The driver of a UART that is described by steps."""
+    assert target.uart is not None
+    values = {
+        "TITLE": target.name,
+        "SETUP": indent(statements(target.uart.setup), "  "),
+        "READ": indent(statements(target.uart.read), "  "),
+        "WRITE": indent(statements(target.uart.write), "    "),
+    }
+    return filled("uart.c.in", values)
 
 
 def _is_bare(target: Target) -> bool:
@@ -116,13 +134,7 @@ def _is_bare(target: Target) -> bool:
 def _write_board(model: Model, target: Target, kind: str, folder: Path) -> None:
     folder.mkdir()
     if kind == HOST_DRIVEN and target.uart is not None and target.uart.driver == STEPS:
-        values = {
-            "TITLE": target.name,
-            "SETUP": indent(statements(target.uart.setup), "  "),
-            "READ": indent(statements(target.uart.read), "  "),
-            "WRITE": indent(statements(target.uart.write), "    "),
-        }
-        _write(folder / "uart.c", filled("uart.c.in", values))
+        _write(folder / "uart.c", uart_source(target))
     for path in (target.toolchain.linker_script, target.toolchain.startup):
         assert path is not None, "a bare target has both"
         shutil.copyfile(path, folder / path.name)

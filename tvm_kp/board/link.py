@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 from cobs import cobs
 
@@ -46,6 +47,8 @@ class Command(IntEnum):
     PROFILE = 6
     MEMORY = 7
     FAULT = 8
+    CALL = 9
+    SUMS = 10
 
 
 class Fault(Exception):
@@ -94,13 +97,17 @@ class Link:
         self._session = 0
         self._sequence = 0
 
-    def hello(self) -> Welcome:
-        """Begin the session. Raises RunError if nobody answers, or in another protocol."""
+    def hello(self, timeout_s: float | None = None) -> Welcome:
+        """Begin the session, within ``timeout_s`` (default: that of every request).
+
+        Raises RunError if nobody answers, or in another protocol.
+        """
         nonce = secrets.randbits(32)
         # What the line holds of earlier times is no part of the first frame.
         self._transport.write(b"\0")
         request = _HEADER.pack(0, 0, Command.HELLO) + _HELLO.pack(PROTOCOL, nonce)
-        reply = self._exchange(request, lambda reply: _welcomes(reply, nonce))
+        welcomes = partial(_welcomes, nonce=nonce)
+        reply = self._exchange(request, welcomes, timeout_s or self._timeout_s)
         status, version = reply[_HEADER.size : _HEADER.size + 2]
         if status or version != PROTOCOL:
             raise RunError(
@@ -118,7 +125,8 @@ class Link:
         request = _HEADER.pack(self._session, self._sequence, command) + body
         expected = _HEADER.pack(self._session, self._sequence, command | _REPLY)
         fault = _HEADER.pack(self._session, self._sequence, Command.FAULT | _REPLY)
-        reply = self._exchange(request, lambda reply: reply.startswith((expected, fault)))
+        answers = (expected, fault)
+        reply = self._exchange(request, lambda reply: reply.startswith(answers), self._timeout_s)
         status, answer = reply[_HEADER.size], reply[_HEADER.size + 1 :]
         if reply.startswith(fault):
             raise Fault(answer.decode(errors="replace"))
@@ -127,10 +135,12 @@ class Link:
             raise RunError(f"{self._name} refused {command.name}: {why}; build and flash it again")
         return answer
 
-    def _exchange(self, request: bytes, accepts: Callable[[bytes], bool]) -> bytes:
+    def _exchange(
+        self, request: bytes, accepts: Callable[[bytes], bool], timeout_s: float
+    ) -> bytes:
         """The first payload that ``accepts`` of what comes back, repeating ``request``."""
         frame, wait = encode(request), self._transport.retry_s
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + timeout_s
         while (now := time.monotonic()) < deadline:
             self._transport.write(frame)
             repeat_at = min(deadline, now + wait)
@@ -141,7 +151,7 @@ class Link:
                     return payload
             wait = min(2 * wait, _LONGEST_WAIT_S)
         raise NoAnswerError(
-            f"{self._name} did not answer within {self._timeout_s:g} s; allow more time, look for "
+            f"{self._name} did not answer within {timeout_s:g} s; allow more time, look for "
             "a loop that does not end, or flash the firmware again"
         )
 

@@ -30,7 +30,7 @@ from tvm_kp.target import Target
 _LABEL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 _LINE = re.compile(r"^ *([0-9a-f]+):\t((?:[0-9a-f]{4} ?)+)\s*\t(\S+)(?:\t([^@;]*))?")
 # As templates/trials/isolate.c and templates/firmware/measure.c have them.
-_CALLER, _HANDLER = "kp_call_isolated", "SysTick_Handler"
+_CALLER, _HANDLER = "call_on_stack", "SysTick_Handler"
 
 
 class Operation(NamedTuple):

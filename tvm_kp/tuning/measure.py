@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-from tvm_kp.board import Trial, TrialResult, TrialRun, run_trials
+from tvm_kp.board import Trial, TrialResult, run_trials
 from tvm_kp.errors import BuildError, FitError
 from tvm_kp.target import Target
 from tvm_kp.tuning.candidates import Candidate, Failure
@@ -36,7 +36,7 @@ def cost(candidate: Candidate, samples: Sequence[Sample], result: TrialResult) -
             return Failure("stray", "it wrote to memory that is not its own")
         if not sample.agrees(candidate.results(ran.memory, sample)):
             return Failure("wrong", "its results are not those of TVM's own schedule")
-    return float(median(map(_spent, result.runs)))
+    return float(median(run.spent for run in result.runs))
 
 
 def usable(
@@ -53,7 +53,3 @@ def usable(
         return list(samples), result
     kept, runs = zip(*pairs, strict=True)
     return list(kept), replace(result, runs=runs)
-
-
-def _spent(ran: TrialRun) -> float:
-    return ran.instructions if ran.cycles is None else ran.cycles

@@ -28,8 +28,6 @@ void HardFault_Handler(void) {
       ".ltorg");
 }
 
-static char line[128];
-
 static char *append(char *to, const char *text) {
   while (*text) *to++ = *text++;
   return to;
@@ -43,6 +41,7 @@ static char *append_register(char *to, const char *name, uint32_t value) {
 
 void kp_fault(const uint32_t *frame) __attribute__((noreturn, used));
 void kp_fault(const uint32_t *frame) {
+  char line[128];
   const int stacked = frame >= __stack_bottom && frame + FRAME_WORDS <= __stack_top;
   const uint32_t pc = stacked ? frame[FRAME_PC] : 0;
   const uint32_t lr = stacked ? frame[FRAME_LR] : 0;

@@ -17,7 +17,7 @@ enum { HANDLER_INSTRUCTIONS = 8 };
   LDR_R0(KP_LIMIT_WRAPS) \
   "cmp r1, r0\n\t" \
   "bhs 1f\n\t"
-#define HANDLER_LIMIT "1: b kp_measure_limit\n\t"
+#define HANDLER_LIMIT "1: ldr r0, =kp_measure_limit\n\tbx r0\n\t"
 #else
 enum { HANDLER_INSTRUCTIONS = 5 };
 #define HANDLER_CHECK

@@ -18,7 +18,7 @@ void kp_put(uint8_t *to, uint64_t value, size_t bytes) {
   for (; bytes > 0; --bytes, value >>= 8) *to++ = (uint8_t)(value & 0xFFu);
 }
 
-static uint32_t crc32(const uint8_t *bytes, size_t size) {
+uint32_t kp_crc32(const uint8_t *bytes, size_t size) {
   uint32_t crc = 0xFFFFFFFFu;
   while (size-- > 0) {
     crc ^= *bytes++;
@@ -40,7 +40,7 @@ static size_t check(const struct kp_decoder *decoder) {
   if (decoder->left != 0 || decoder->overflow) return 0;
   if (decoder->size < KP_HEADER_BYTES + KP_CRC_BYTES) return 0;
   const size_t size = decoder->size - KP_CRC_BYTES;
-  return kp_get(decoder->bytes + size, KP_CRC_BYTES) == crc32(decoder->bytes, size) ? size : 0;
+  return kp_get(decoder->bytes + size, KP_CRC_BYTES) == kp_crc32(decoder->bytes, size) ? size : 0;
 }
 
 size_t kp_decode(struct kp_decoder *decoder, uint8_t byte) {
@@ -81,7 +81,7 @@ static void send(struct encoder *encoder, const uint8_t *bytes, size_t size) {
 size_t kp_encode(const struct kp_payload *payload, uint8_t frame[KP_FRAME_BYTES]) {
   struct encoder encoder = {frame, 0, 0};
   uint8_t crc[KP_CRC_BYTES];
-  kp_put(crc, crc32(payload->bytes, payload->size), sizeof crc);
+  kp_put(crc, kp_crc32(payload->bytes, payload->size), sizeof crc);
   open_block(&encoder);
   send(&encoder, payload->bytes, payload->size);
   send(&encoder, crc, sizeof crc);

@@ -37,6 +37,8 @@ size_t kp_decode(struct kp_decoder *decoder, uint8_t byte);
 /* Makes the frame of a payload; its size. */
 size_t kp_encode(const struct kp_payload *payload, uint8_t frame[KP_FRAME_BYTES]);
 
+uint32_t kp_crc32(const uint8_t *bytes, size_t size);
+
 /* Numbers of `bytes` bytes, little-endian. */
 uint64_t kp_get(const uint8_t *from, size_t bytes);
 void kp_put(uint8_t *to, uint64_t value, size_t bytes);

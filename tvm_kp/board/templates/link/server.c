@@ -2,131 +2,60 @@
 
 #include <string.h>
 
-#include "kp_model.h"
+#include "commands.h"
 #include "measure.h"
-#include "port.h"
-#include "profile.h"
 
 enum { SESSION = 0, SEQUENCE = 2, COMMAND = 3, STATUS = KP_HEADER_BYTES }; /* places in a payload */
-enum { HELLO_BYTES = 5, WRITE_BYTES = 5, READ_BYTES = 7, PROFILE_BYTES = 2 };
-enum { COUNT_BYTES = 12 };
-
-#ifdef TVMGEN_PROFILE
-enum { COUNTED_OPERATORS = KP_OPERATOR_COUNT };
-struct kp_operator_count kp_operator_counts[KP_OPERATOR_COUNT + 1];
-#else
-enum { COUNTED_OPERATORS = 0 };
-#endif
+enum { HELLO_BYTES = 5, OFFSET_BYTES = 4, SIZE_BYTES = 2 };
 
 /* The last reply, which is also what is known of the session: before the first there is none. */
 static struct kp_payload reply;
 static uint32_t nonce;
 static uint16_t sessions;
 
-static void append(uint64_t value, size_t bytes) {
+void kp_append(uint64_t value, size_t bytes) {
   kp_put(reply.bytes + reply.size, value, bytes);
   reply.size += bytes;
 }
 
-static void append_bytes(const void *bytes, size_t size) {
+void kp_append_bytes(const void *bytes, size_t size) {
   memcpy(reply.bytes + reply.size, bytes, size);
   reply.size += size;
 }
 
+size_t kp_reply_room(void) { return KP_PAYLOAD_BYTES - reply.size; }
+
 static void begin_reply(uint16_t session, uint8_t sequence, uint8_t command) {
   reply.size = 0;
-  append(session, 2);
-  append(sequence, 1);
-  append(command | (unsigned)KP_REPLY, 1);
-  append(KP_OK, 1);
+  kp_append(session, 2);
+  kp_append(sequence, 1);
+  kp_append(command | (unsigned)KP_REPLY, 1);
+  kp_append(KP_OK, 1);
 }
 
-/* The part of a buffer that a request is about, or 0. */
-static uint8_t *part(const struct kp_buffer *buffers, size_t count, const uint8_t *body,
-                     size_t size) {
-  const size_t index = body[0];
-  const size_t offset = (size_t)kp_get(body + 1, 4);
-  if (index >= count || offset > buffers[index].size) return 0;
-  if (size > buffers[index].size - offset) return 0;
-  return (uint8_t *)buffers[index].data + offset;
+/* Where a part of a buffer begins; 0 if it is not all there. */
+static uint8_t *part(void *data, size_t room, const uint8_t *place, size_t size) {
+  const size_t offset = (size_t)kp_get(place, OFFSET_BYTES);
+  if (offset > room || size > room - offset) return 0;
+  return (uint8_t *)data + offset;
 }
 
-static enum kp_status write(const uint8_t *body, size_t size) {
-  if (size < WRITE_BYTES) return KP_WRONG_LENGTH;
-  uint8_t *const to = part(kp_inputs, KP_INPUT_COUNT, body, size - WRITE_BYTES);
+enum kp_status kp_write_part(void *data, size_t room, const uint8_t *place, size_t size) {
+  if (size < OFFSET_BYTES) return KP_WRONG_LENGTH;
+  size -= OFFSET_BYTES;
+  uint8_t *const to = part(data, room, place, size);
   if (to == 0) return KP_OUT_OF_BOUNDS;
-  memcpy(to, body + WRITE_BYTES, size - WRITE_BYTES);
+  memcpy(to, place + OFFSET_BYTES, size);
   return KP_OK;
 }
 
-static enum kp_status read(const uint8_t *body, size_t size) {
-  if (size != READ_BYTES) return KP_WRONG_LENGTH;
-  const size_t wanted = (size_t)kp_get(body + 5, 2);
-  const uint8_t *const from = part(kp_outputs, KP_OUTPUT_COUNT, body, wanted);
-  if (from == 0 || wanted > KP_BODY_BYTES - 1) return KP_OUT_OF_BOUNDS;
-  append_bytes(from, wanted);
+enum kp_status kp_read_part(void *data, size_t room, const uint8_t *place, size_t size) {
+  if (size != OFFSET_BYTES + SIZE_BYTES) return KP_WRONG_LENGTH;
+  const size_t wanted = (size_t)kp_get(place + OFFSET_BYTES, SIZE_BYTES);
+  const uint8_t *const from = part(data, room, place, wanted);
+  if (from == 0 || wanted > kp_reply_room()) return KP_OUT_OF_BOUNDS;
+  kp_append_bytes(from, wanted);
   return KP_OK;
-}
-
-static enum kp_status run(size_t size) {
-  if (size != 0) return KP_WRONG_LENGTH;
-  kp_measure_init();
-#ifdef TVMGEN_PROFILE
-  kp_profile_init(KP_OPERATOR_COUNT);
-#endif
-  kp_measure_begin();
-  const int32_t status = KP_RUN();
-  uint64_t count = kp_measure_end();
-  kp_measure_stop();
-#ifdef TVMGEN_PROFILE
-  count = 0; /* the hooks have used the counter for themselves */
-  for (int i = 0; i < KP_OPERATOR_COUNT; ++i) count += kp_operator_counts[i].count;
-#endif
-  append((uint32_t)status, 4);
-  append(count, 8);
-  return KP_OK;
-}
-
-static enum kp_status reset(size_t size) {
-  if (size != 0) return KP_WRONG_LENGTH;
-  append((uint32_t)KP_START(), 4);
-  return KP_OK;
-}
-
-static enum kp_status profile(const uint8_t *body, size_t size) {
-#ifdef TVMGEN_PROFILE
-  if (size != PROFILE_BYTES) return KP_WRONG_LENGTH;
-  size_t index = (size_t)kp_get(body, PROFILE_BYTES);
-  if (index > KP_OPERATOR_COUNT) return KP_OUT_OF_BOUNDS;
-  for (; index < KP_OPERATOR_COUNT && reply.size + COUNT_BYTES <= KP_PAYLOAD_BYTES; ++index) {
-    append(kp_operator_counts[index].count, 8);
-    append(kp_operator_counts[index].calls, 4);
-  }
-  return KP_OK;
-#else
-  (void)body;
-  (void)size;
-  return KP_UNKNOWN_COMMAND;
-#endif
-}
-
-static enum kp_status memory(size_t size) {
-  if (size != 0) return KP_WRONG_LENGTH;
-  append(kp_stack_size(), 4);
-  append(kp_stack_used(), 4);
-  return KP_OK;
-}
-
-static enum kp_status execute(uint8_t command, const uint8_t *body, size_t size) {
-  switch (command) {
-    case KP_WRITE: return write(body, size);
-    case KP_RUN: return run(size);
-    case KP_READ: return read(body, size);
-    case KP_RESET: return reset(size);
-    case KP_PROFILE: return profile(body, size);
-    case KP_MEMORY: return memory(size);
-    default: return KP_UNKNOWN_COMMAND;
-  }
 }
 
 static int answers(const uint8_t *request) {
@@ -135,7 +64,6 @@ static int answers(const uint8_t *request) {
 
 /* The nonces of both sides make a session that is not the one before. */
 static const struct kp_payload *hello(const uint8_t *request, size_t size) {
-  static const uint8_t identity[] = KP_IDENTITY;
   const uint8_t *const body = request + KP_HEADER_BYTES;
   if (size < KP_HEADER_BYTES + HELLO_BYTES) return 0;
   const uint32_t other = (uint32_t)kp_get(body + 1, 4);
@@ -143,13 +71,13 @@ static const struct kp_payload *hello(const uint8_t *request, size_t size) {
   nonce = other;
   begin_reply((uint16_t)((nonce ^ nonce >> 16) + ++sessions), 0, KP_HELLO);
   if (body[0] != KP_PROTOCOL) reply.bytes[STATUS] = KP_OTHER_VERSION;
-  append(KP_PROTOCOL, 1);
-  append_bytes(identity, sizeof identity);
-  append(KP_BODY_BYTES, 2);
-  append(kp_measure_unit(), 1);
-  append(COUNTED_OPERATORS, 2);
-  append(nonce, 4);
-  (void)KP_START();
+  kp_append(KP_PROTOCOL, 1);
+  kp_append_bytes(kp_identity, KP_IDENTITY_BYTES);
+  kp_append(KP_BODY_BYTES, 2);
+  kp_append(kp_measure_unit(), 1);
+  kp_append(kp_counted_operators, 2);
+  kp_append(nonce, 4);
+  kp_begin();
   return &reply;
 }
 
@@ -162,15 +90,16 @@ const struct kp_payload *kp_serve(const uint8_t *request, size_t size) {
   begin_reply((uint16_t)kp_get(request, 2), request[SEQUENCE], request[COMMAND]);
   const size_t before = reply.size;
   const enum kp_status status =
-      execute(request[COMMAND], request + KP_HEADER_BYTES, size - KP_HEADER_BYTES);
+      kp_execute(request[COMMAND], request + KP_HEADER_BYTES, size - KP_HEADER_BYTES);
   if (status != KP_OK) reply.size = before;
   reply.bytes[STATUS] = (uint8_t)status;
   return &reply;
 }
 
 const struct kp_payload *kp_serve_fault(const char *line) {
+  kp_abandon();
   const size_t size = strlen(line);
   begin_reply((uint16_t)kp_get(reply.bytes, 2), reply.bytes[SEQUENCE], KP_FAULT);
-  append_bytes(line, size < KP_BODY_BYTES ? size : KP_BODY_BYTES - 1);
+  kp_append_bytes(line, size < KP_BODY_BYTES ? size : KP_BODY_BYTES - 1);
   return &reply;
 }

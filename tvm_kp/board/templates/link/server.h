@@ -16,6 +16,11 @@
    PROFILE     first operator u16             for as many as fit: count u64, calls u32
    MEMORY                                     bytes of stack u32, most of it used u32
    FAULT       (sent once, unasked)           the line of a fault
+   CALL        kernel u16, offset u32         count u64
+   SUMS        offset u32                     CRC-32 of each KP_SUM_BYTES, as many as fit
+
+   CALL and SUMS are of the firmware that kernels are tried with, which has no model: its memory is
+   input and output 0. The memory of a call, or what is summed, is from the offset to the end.
 
    HELLO begins a session, which its reply's header names, and resets the state of the model. A
    request counts if it is of this session and its sequence is the next. That of the last one is
@@ -28,7 +33,7 @@
 
 #include "link.h"
 
-enum { KP_PROTOCOL = 1, KP_REPLY = 0x80 };
+enum { KP_PROTOCOL = 1, KP_REPLY = 0x80, KP_SUM_BYTES = 128 };
 
 enum kp_command {
   KP_HELLO = 1,
@@ -38,7 +43,9 @@ enum kp_command {
   KP_RESET,
   KP_PROFILE,
   KP_MEMORY,
-  KP_FAULT
+  KP_FAULT,
+  KP_CALL,
+  KP_SUMS
 };
 
 enum kp_status { KP_OK, KP_UNKNOWN_COMMAND, KP_WRONG_LENGTH, KP_OUT_OF_BOUNDS, KP_OTHER_VERSION };
