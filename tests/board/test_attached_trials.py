@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,12 @@ import pytest
 
 from tvm_kp.board import Trial, TrialResult, attached, attached_trials, compile_trial, run_trials
 from tvm_kp.board.link import Command, Link
+from tvm_kp.board.toolchain import find as find_compiler
+from tvm_kp.board.trial_image import build_image
 from tvm_kp.errors import FitError, RunError
-from tvm_kp.target import Target
+from tvm_kp.target import Target, names
 
+ATTACHED = [name for name in names() if Target.load(name).runner.kind == "serial"]
 LIMIT = 1_000_000
 PIECE = 512 - 5  # bytes of a memory in one request
 COUNT_UP = "for (int i = 0; i < 8; ++i) memory[i] = (unsigned char)(memory[i] + 1);"
@@ -113,3 +117,20 @@ def test_another_firmware_answers(
     monkeypatch.setattr(attached, "flash", lambda image, target: None)
     with pytest.raises(RunError, match="mine runs another firmware than was put on it"):
         run_trials([make("two", COUNT_UP, attached_board)], attached_board, limit=LIMIT)
+
+
+@pytest.mark.parametrize("name", ATTACHED)
+def test_images_for_shipped_boards(name: str, make: Make, tmp_path: Path) -> None:
+    target = Target.load(name)
+    trial = make("up", COUNT_UP, target)
+    image = build_image([(trial.symbol, trial.object)], 20_000, LIMIT, target, tmp_path)
+    symbols = subprocess.run(
+        [find_compiler(target, "nm"), image.path], capture_output=True, text=True, check=True
+    )
+    at = {
+        name: int(address, 16) for address, _, name in map(str.split, symbols.stdout.splitlines())
+    }
+    places = image.layout.addresses()
+    assert (at["__stack_bottom"], at["__stack_top"]) == (places["RAM"], places["VARIABLES"])
+    assert places["VARIABLES"] <= at["__data_start"] < at["__bss_end"] <= places["VARIABLES_END"]
+    assert "up" in at and places["MEMORY"] + 20_000 == places["MEMORY_END"]

@@ -29,6 +29,10 @@ class Board:
         self.carried += size
         return self.memory[start : start + size].tobytes()
 
+    def fill(self, offset: int, size: int, value: int) -> None:
+        assert offset + size <= ROOM
+        self.memory[offset : offset + size] = value
+
     def sums(self, offset: int, count: int) -> list[int]:
         assert offset + (count - 1) * SUM_BYTES < ROOM
         ends = range(offset, offset + count * SUM_BYTES, SUM_BYTES)
@@ -48,11 +52,11 @@ def calls(draw: st.DrawFn) -> tuple[np.ndarray, list[int], bool]:
 def test_what_is_put_is_there_and_what_changes_comes_back(
     some: list[tuple[np.ndarray, list[int], bool]],
 ) -> None:
-    board = Board()
-    memory = BoardMemory(board, ROOM)
+    board, seen = Board(), {}
+    memory = BoardMemory(board, ROOM, seen)
     for content, changed, anew in some:
         if anew:
-            memory = BoardMemory(board, ROOM)
+            memory = BoardMemory(board, ROOM, seen)
         memory.put(content)
         place = memory.offset(content.size)
         assert place % 32 == 0 and place + content.size <= ROOM
@@ -69,5 +73,19 @@ def test_nothing_is_sent_twice() -> None:
     board = Board()
     content = np.arange(1000, dtype=np.uint8)
     for _ in range(3):
-        BoardMemory(board, ROOM).put(content)
+        BoardMemory(board, ROOM, {}).put(content)
     assert board.carried == 1024, "with what aligns it"
+
+
+def test_what_is_of_one_value_or_was_seen_is_not_carried() -> None:
+    board, content = Board(), np.full(1000, 0xA5, np.uint8)
+    memory = BoardMemory(board, ROOM, {})
+    content[900:] = range(100)
+    for calls in (1, 2, 3):
+        memory.put(content)
+        place = memory.offset(content.size)
+        assert (board.memory[place : place + content.size] == content).all()
+        board.memory[place : place + 300] = np.arange(300) % 251
+        after = memory.get(content.size)
+        assert (after[:300] == np.arange(300) % 251).all() and (after[300:] == content[300:]).all()
+        assert board.carried == 128 + 3 * SUM_BYTES, calls

@@ -117,13 +117,13 @@ def streams() -> bytes:
     rng = random.Random(0)
     made = []
     for _ in range(3000):
-        header = rng.randbytes(2) + bytes([rng.randrange(4), rng.randrange(11)])
+        header = rng.randbytes(2) + bytes([rng.randrange(4), rng.randrange(13)])
         frame = encode(header + rng.randbytes(rng.randrange(60)))
         messages = b""
         for _ in range(rng.randrange(8)):
             body = rng.choice([b"", rng.randbytes(2), bytes(rng.randrange(9)), rng.randbytes(7)])
             body += bytes(rng.choice([0, 0, 12, 500, 513]))
-            messages += bytes([rng.randrange(11)]) + len(body).to_bytes(2, "little") + body
+            messages += bytes([rng.randrange(13)]) + len(body).to_bytes(2, "little") + body
         cut = rng.randrange(len(frame))
         for kind, data in ((0, rng.randbytes(cut)), (0, frame), (0, frame[cut:] + frame)):
             made.append(bytes([kind]) + data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from tvm_kp.board import attached, emulator
 from tvm_kp.board.board_memory import BoardMemory
 from tvm_kp.board.commands import Commands
@@ -23,7 +25,7 @@ class AttachedMachine:
     """The board of ``target``, on which ``image`` is put, and again if it does not answer.
 
     A call that makes it silent for ``timeout_s`` hangs. ``flashed`` is called after each flash.
-    Raises MissingToolError, BuildError, RunError on entering.
+    Raises MissingToolError, RunError on entering.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class AttachedMachine:
         self._limit, self._timeout_s = limit, timeout_s
         self._transport: Transport | None = None
         self._commands: Commands | None = None
+        self._seen: dict[int, np.ndarray] = {}
 
     def __enter__(self) -> AttachedMachine:
         self._flash()
@@ -49,7 +52,7 @@ class AttachedMachine:
     def start(self, calls: Sequence[Call]) -> tuple[list[TrialRun], Ending | None]:
         """The first of ``calls``, up to the one that failed, and how it did. Raises RunError."""
         commands = self._commands or self._greeted()
-        memory = BoardMemory(commands, self._image.layout.room)
+        memory = BoardMemory(commands, self._image.layout.room, self._seen)
         done: list[TrialRun] = []
         for index, content in calls:
             memory.put(content)

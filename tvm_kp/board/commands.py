@@ -13,6 +13,7 @@ _STATUS = struct.Struct("<i")
 _RESULT = struct.Struct("<iQ")  # status, count
 _COUNT = struct.Struct("<QI")  # count, calls
 _CALL = struct.Struct("<HI")  # kernel, offset
+_FILL = struct.Struct("<IIB")  # offset, size, value
 _CYCLES = struct.Struct("<Q")
 _OFFSET = struct.Struct("<I")
 _INDEX = struct.Struct("<H")
@@ -78,6 +79,10 @@ class Commands:
         body = _CALL.pack(kernel, offset)
         (count,) = _CYCLES.unpack(self._ask(Command.CALL, body, _CYCLES.size))
         return int(count)
+
+    def fill(self, offset: int, size: int, value: int) -> None:
+        """Set ``size`` bytes of the memory from ``offset`` on to one value."""
+        self._link.call(Command.FILL, _FILL.pack(offset, size, value))
 
     def sums(self, offset: int, count: int) -> list[int]:
         """CRC-32 of ``count`` blocks of the memory, of `SUM_BYTES` from ``offset`` on."""

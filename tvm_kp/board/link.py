@@ -49,6 +49,7 @@ class Command(IntEnum):
     FAULT = 8
     CALL = 9
     SUMS = 10
+    FILL = 11
 
 
 class Fault(Exception):

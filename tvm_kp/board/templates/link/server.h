@@ -18,8 +18,9 @@
    FAULT       (sent once, unasked)           the line of a fault
    CALL        kernel u16, offset u32         count u64
    SUMS        offset u32                     CRC-32 of each KP_SUM_BYTES, as many as fit
+   FILL        offset u32, size u32, value u8
 
-   CALL and SUMS are of the firmware that kernels are tried with, which has no model: its memory is
+   CALL, SUMS and FILL are of the firmware that kernels are tried with, which has no model: its memory is
    input and output 0. The memory of a call, or what is summed, is from the offset to the end.
 
    HELLO begins a session, which its reply's header names, and resets the state of the model. A
@@ -45,7 +46,8 @@ enum kp_command {
   KP_MEMORY,
   KP_FAULT,
   KP_CALL,
-  KP_SUMS
+  KP_SUMS,
+  KP_FILL
 };
 
 enum kp_status { KP_OK, KP_UNKNOWN_COMMAND, KP_WRONG_LENGTH, KP_OUT_OF_BOUNDS, KP_OTHER_VERSION };

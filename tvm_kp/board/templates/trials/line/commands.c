@@ -2,11 +2,13 @@
 
 #include "commands.h"
 
+#include <string.h>
+
 #include "call.h"
 #include "kp_memories.h"
 #include "link.h"
 
-enum { CALL_BYTES = 6, SUMS_BYTES = 4, SUM_SIZE = 4, MEMORY_ALIGNMENT = 32 };
+enum { CALL_BYTES = 6, SUMS_BYTES = 4, FILL_BYTES = 9, SUM_SIZE = 4, MEMORY_ALIGNMENT = 32 };
 
 static void *const memory = (void *)KP_MEMORY;
 static const size_t memory_size = KP_MEMORY_END - KP_MEMORY;
@@ -38,6 +40,14 @@ static enum kp_status sums(const uint8_t *body, size_t size) {
   return KP_OK;
 }
 
+static enum kp_status fill(const uint8_t *body, size_t size) {
+  if (size != FILL_BYTES) return KP_WRONG_LENGTH;
+  const size_t offset = (size_t)kp_get(body, 4), filled = (size_t)kp_get(body + 4, 4);
+  if (offset > memory_size || filled > memory_size - offset) return KP_OUT_OF_BOUNDS;
+  memset((uint8_t *)memory + offset, body[8], filled);
+  return KP_OK;
+}
+
 /* Behind a byte that says which buffer: there is but this one. */
 static enum kp_status write(const uint8_t *body, size_t size) {
   if (size < 1) return KP_WRONG_LENGTH;
@@ -55,6 +65,7 @@ enum kp_status kp_execute(uint8_t command, const uint8_t *body, size_t size) {
     case KP_READ: return read(body, size);
     case KP_CALL: return call(body, size);
     case KP_SUMS: return sums(body, size);
+    case KP_FILL: return fill(body, size);
     default: return KP_UNKNOWN_COMMAND;
   }
 }
