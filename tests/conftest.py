@@ -99,21 +99,12 @@ def attached_boards(tmp_path: Path) -> Iterator[AttachedBoards]:
 
 @pytest.fixture
 def attached_board(attached_boards: AttachedBoards) -> Target:
-    """A Cortex-M4 with the memories of a Nucleo-F446RE."""
-    uart = Uart(
-        driver="steps",
-        # A timer of a millisecond makes the emulator look at its line while a loop polls the UART.
-        setup=(
-            *("0x40000008 = 0x000061A8", "0x40000000 = 0x00000001"),
-            *("0x40004010 = 0x000000D9", "0x40004008 = 0x00000003"),
-        ),
-        read=("wait 0x40004004 & 0x2", "byte = 0x40004000"),
-        write=("wait !0x40004004 & 0x1", "0x40004000 = byte"),
-    )
+    """A Cortex-M4 with the memories of a Nucleo-F446RE, at rest while it waits for its line."""
     memories = {"flash": Memory(0, 0x80000), "ram": Memory(0x20000000, 0x20000)}
     port, emulated = str(attached_boards.folder / "port"), Target.load("mps2-an386")
+    assert emulated.uart is not None
     machine = ("mps2-an386", *COUNTING, "-serial", "pty")
-    return attached_boards(emulated, uart, port, *machine, memories=memories)
+    return attached_boards(emulated, emulated.uart, port, *machine, memories=memories)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tvm_kp import tuning_records
 from tvm_kp.errors import InputError, OutputError
+from tvm_kp.target import Target
 from tvm_kp.tuning_records import CYCLES, INSTRUCTIONS, Record
 
 ONE = Record(
@@ -34,7 +35,7 @@ texts, words = st.text(characters, max_size=20), st.text(characters, min_size=1,
 records = st.builds(
     Record,
     **dict.fromkeys(("core", "key", "label", "rule", "tvm"), words),
-    **dict.fromkeys(("failure", "message"), texts),
+    **dict.fromkeys(("failure", "message", "board"), texts),
     version=st.integers(1, 99),
     choices=st.dictionaries(texts, st.one_of(st.integers(), texts), max_size=3),
     objective=st.sampled_from(tuning_records.OBJECTIVES),
@@ -177,6 +178,7 @@ def test_free_is_cheaper_than_anything() -> None:
     [
         ({"core": "cortex-m7"}, 0),
         ({"objective": CYCLES}, 0),
+        ({"board": "mine"}, 0),
         ({"tvm": "0.26"}, 1),
         ({"core": "cortex-m7", "tvm": "0.26"}, 0),
         ({"cost": None, "failure": "wrong"}, 0),
@@ -192,6 +194,31 @@ def test_cycles_are_an_objective() -> None:
     cycles = replace(ONE, objective=CYCLES, cost=1.0)
     found = tuning_records.best([ONE, cycles], ONE.core, ONE.tvm, CYCLES)
     assert found.records == {ONE.key: cycles}
+
+
+def test_what_a_board_measured_is_nearest_to_its_time() -> None:
+    elsewhere = replace(ONE, objective=CYCLES, cost=1.0, board="other")
+    estimated, measured = replace(elsewhere, board=""), replace(elsewhere, board="mine")
+    order = [measured, estimated, elsewhere, ONE]
+    while order:
+        found = tuning_records.nearest(order[::-1], ONE.core, ONE.tvm, "mine")
+        assert found.records == {ONE.key: order.pop(0)}
+    assert tuning_records.nearest([], ONE.core, ONE.tvm, "mine") == tuning_records.Best(ONE.core)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "objective"),
+    [
+        ("mps2-an386", None, INSTRUCTIONS),
+        ("mps2-an386", CYCLES, CYCLES),
+        ("pico", None, CYCLES),
+        ("pico", CYCLES, CYCLES),
+    ],
+)
+def test_the_objective_is_what_the_board_counts(
+    name: str, asked: str | None, objective: str
+) -> None:
+    assert tuning_records.objective_of(Target.load(name), asked) == objective
 
 
 def test_files_that_cannot_be(tmp_path: Path) -> None:

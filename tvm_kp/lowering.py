@@ -20,7 +20,6 @@ from tvm_kp.errors import InputError
 from tvm_kp.quantizations import CALIBRATION_RANGES, IO_BITS, QUANTIZATIONS
 from tvm_kp.structure import Doped
 from tvm_kp.target import Target
-from tvm_kp.tuning_records import CYCLES, INSTRUCTIONS
 
 if TYPE_CHECKING:
     import tvm
@@ -191,7 +190,7 @@ def _quantize(mod: tvm.IRModule, options: Options, stage: Stages) -> Integers:
 def tuned_ways(options: Options, target: Target) -> TunedWays:
     """What the records of ``options`` know; raises ``InputError`` if they cannot be read.
 
-    Those in cycles count if there are any: they are nearer to time.
+    Those nearest to time count, see ``tuning_records.nearest``.
     """
     import tvm
 
@@ -203,9 +202,7 @@ def tuned_ways(options: Options, target: Target) -> TunedWays:
     if chosen == NO_RECORDS or path is None or fast:
         return TunedWays(tuning_records.Best(target.core), target.isa)
     found = tuning_records.read(path)
-    best = tuning_records.best(found.records, target.core, tvm.__version__, CYCLES)
-    if not best.records:
-        best = tuning_records.best(found.records, target.core, tvm.__version__, INSTRUCTIONS)
+    best = tuning_records.nearest(found.records, target.core, tvm.__version__, target.name)
     return TunedWays(best, target.isa, len(found.damaged))
 
 

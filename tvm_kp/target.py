@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +163,27 @@ class Target:
 
 
 def check_counts(target: Target, instead: str) -> None:
-    """Raises TargetError, which says what to do ``instead``, unless instructions are counted."""
-    if target.runner.kind != "qemu":
+    """Raises TargetError, which says what to do ``instead``, unless instructions or cycles are
+    counted."""
+    if target.runner.kind == HOST:
         raise TargetError(f"{target.name} counts no instructions: {instead}")
+
+
+def is_attached(target: Target) -> bool:
+    """Whether it is a board at a port, which is flashed and measures cycles."""
+    return target.runner.kind == "serial"
+
+
+def at_port(target: Target, port: str | None) -> Target:
+    """``target`` with the serial ``port`` of an attached board, if one is given.
+
+    Raises TargetError if ``target`` is not attached.
+    """
+    if port is None:
+        return target
+    if not is_attached(target):
+        raise TargetError(f"{target.name} is not attached to a port: leave out its port")
+    return replace(target, runner=replace(target.runner, port=port))
 
 
 def names() -> tuple[str, ...]:
@@ -261,7 +279,7 @@ def _validate_board(target: Target, where: str) -> None:
         expect(name in target.memories, where, f"memories.{name}", "is missing")
     for key in ("linker_script", "startup"):
         expect(getattr(target.toolchain, key), where, f"toolchain.{key}", "is missing")
-    if target.runner.kind == "serial":
+    if is_attached(target):
         _validate_attached(target, where)
     else:
         for key in ("machine", "ticks_per_instruction"):

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tvm_kp.errors import InputError, OutputError
-from tvm_kp.target import content_dir
+from tvm_kp.errors import InputError, OutputError, TargetError
+from tvm_kp.target import Target, content_dir, is_attached
 
 INSTRUCTIONS, CYCLES = "instructions", "cycles"
 OBJECTIVES = (INSTRUCTIONS, CYCLES)
@@ -31,6 +31,7 @@ class Record:
     ``key`` identifies the kernel, ``label`` says what it is; ``rule``, its ``version`` and
     ``choices`` are the way. ``cost`` is that of one call in units of ``objective``, None if there
     was a ``failure``: "build", "crash", "fault", "hang", "wrong" or "stray", as ``message`` says.
+    ``board`` is the attached one that measured; what is counted or estimated is of none.
     """
 
     core: str
@@ -44,6 +45,7 @@ class Record:
     tvm: str
     failure: str = ""
     message: str = ""
+    board: str = ""
 
     @property
     def way(self) -> tuple:
@@ -125,9 +127,36 @@ def write(path: Path, records: Iterable[Record]) -> None:
         sibling.unlink(missing_ok=True)
 
 
-def best(records: Sequence[Record], core: str, tvm: str, objective: str = INSTRUCTIONS) -> Best:
-    """The cheapest way for every kernel; records of another core or objective do not count."""
-    mine = [r for r in records if r.core == core and r.objective == objective]
+def objective_of(target: Target, asked: str | None) -> str:
+    """What is made small on ``target``: what is ``asked`` for, or else what its board counts.
+
+    Raises TargetError if that board cannot tell.
+    """
+    attached = is_attached(target)
+    if attached and asked == INSTRUCTIONS:
+        raise TargetError(
+            f"{target.name} is attached and counts cycles, no instructions: "
+            "leave --objective out, or tune for an emulated board"
+        )
+    return asked or (CYCLES if attached else INSTRUCTIONS)
+
+
+def board_of(target: Target) -> str:
+    """The ``board`` of records of ``target``."""
+    return target.name if is_attached(target) else ""
+
+
+def best(
+    records: Sequence[Record],
+    core: str,
+    tvm: str,
+    objective: str = INSTRUCTIONS,
+    board: str = "",
+) -> Best:
+    """The cheapest way for every kernel; records of another core, objective or board do not
+    count."""
+    kind = (core, objective, board)
+    mine = [r for r in records if (r.core, r.objective, r.board) == kind]
     usable = [r for r in mine if r.cost is not None and r.tvm == tvm]
     cheapest: dict[str, Record] = {}
     for record in usable:
@@ -135,6 +164,15 @@ def best(records: Sequence[Record], core: str, tvm: str, objective: str = INSTRU
         if other is None or (other.cost or 0) > (record.cost or 0):
             cheapest[record.key] = record
     return Best(core, cheapest, sum(record.tvm != tvm for record in mine))
+
+
+def nearest(records: Sequence[Record], core: str, tvm: str, board: str) -> Best:
+    """The best of the kind that is nearest to time on ``board``: cycles that it measured, cycles
+    that are estimated, those of another board with the core, instructions."""
+    others = sorted({record.board for record in records} - {"", board})
+    kinds = [(CYCLES, one) for one in (board, "", *others)] + [(INSTRUCTIONS, "")]
+    bests = [best(records, core, tvm, *kind) for kind in kinds]
+    return next((best for best in bests if best.records), bests[-1])
 
 
 def shipped(core: str) -> Path | None:

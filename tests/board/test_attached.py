@@ -18,15 +18,28 @@ from tvm_kp.board.layout import HOST_DRIVEN
 from tvm_kp.board.project import Project, create
 from tvm_kp.board.session import Session
 from tvm_kp.cli import projects
-from tvm_kp.errors import BuildError, InputError, MissingToolError, RunError, TargetError
+from tvm_kp.errors import InputError, MissingToolError, RunError, TargetError
 from tvm_kp.target import Target, names
+from tvm_kp.uart import Uart
 
 ATTACHED = [name for name in names() if Target.load(name).runner.kind == "serial"]
 
 
+UART = Uart(
+    driver="steps",
+    # A timer of a millisecond makes the emulator look at its line while a loop polls the UART.
+    setup=(
+        *("0x40000008 = 0x000061A8", "0x40000000 = 0x00000001"),
+        *("0x40004010 = 0x000000D9", "0x40004008 = 0x00000003"),
+    ),
+    read=("wait 0x40004004 & 0x2", "byte = 0x40004000"),
+    write=("wait !0x40004004 & 0x1", "0x40004000 = byte"),
+)
+
+
 @pytest.fixture
 def target(attached_board: Target) -> Target:
-    return attached_board
+    return replace(attached_board, uart=UART)
 
 
 @pytest.fixture
@@ -73,8 +86,8 @@ def test_firmware_of_another_model(
     ("command", "error", "text"),
     [
         (("/no/tool", "{image}"), MissingToolError, "/no/tool is not installed.*type: apt"),
-        (("sh", "-c", "echo Error: no probe; exit 3", "{image}"), BuildError, "3: Error: no probe"),
-        (("false", "{image}"), BuildError, "status 1: no message; see that"),
+        (("sh", "-c", "echo Error: no probe; exit 3", "{image}"), RunError, "3: Error: no probe"),
+        (("false", "{image}"), RunError, "status 1: no message; see that"),
     ],
 )
 def test_flashing_that_fails(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from tvm_kp import tuning, tuning_records
 from tvm_kp.cli import tune
 from tvm_kp.cli.main import main
 from tvm_kp.kernel.schedule import Way
+from tvm_kp.target import Target
 from tvm_kp.tuning import Task
 from tvm_kp.tuning_records import Record
 
-BOARD = "--target=mps2-an386"
+BOARD, NUCLEO = "--target=mps2-an386", "--target=nucleo-f446re"
+FARM = ["--rpc-tracker", "127.0.0.1:9190", "--rpc-key", "m4"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,10 @@ def test_flags_that_do_not_parse(tvm_kp_main, net: Path, flags: list[str], words
     ("flags", "words"),
     [
         ([BOARD], "give -o RECORDS"),
-        (["--target=host"], "host counts no instructions: tune for an emulated board"),
+        (["--target=host"], "host counts no instructions: tune for a board"),
+        ([NUCLEO, "--objective", "instructions"], "attached and counts cycles, no instructions"),
+        ([BOARD, "--port", "/dev/ttyACM0"], "not attached to a port"),
+        ([NUCLEO, "--port", "p", *FARM], "--port is of a board here, --rpc-tracker has others"),
         ([], "no --target given"),
         ([BOARD, "-o", "/no/folder/records"], "/no/folder"),
         ([BOARD, "-o", "/"], "is a folder"),
@@ -218,6 +224,56 @@ def test_records_that_cannot_be_read(tvm_kp_main, net: Path, tmp_path: Path) -> 
     answer = tvm_kp_main("compile", net, BOARD, *flags)
     assert answer.code == 4 and "cannot read tuning records" in answer.err
     assert list(tmp_path.iterdir()) == []
+
+
+def as_toml(board: Target) -> str:
+    """A description of ``board``, with the files of shipped ones."""
+
+    def rows(table: dict, *names: str) -> str:
+        return "".join(f"{name} = {json.dumps(table[name])}\n" for name in names)
+
+    table = board.to_dict()
+    text = rows(table, "name", "core", "isa", "platform")
+    for name, memory in table["memories"].items():
+        text += f"[memories.{name}]\n" + rows(memory, "origin", "length")
+    tools = ("prefix", "install", "cflags", "ldflags", "linker_script", "startup")
+    for name, keys in {
+        "toolchain": tools,
+        "uart": ("driver", "origin", "interrupt", "clock_hz"),
+        "runner": ("kind", "flash", "port", "timeout_s"),
+    }.items():
+        text += f"[{name}]\n" + rows(table[name], *keys)
+    return text
+
+
+def test_an_attached_board(
+    tvm_kp_main, net: Path, tmp_path: Path, attached_board: Target, attached_boards
+) -> None:
+    board, path = tmp_path / "mine.toml", tmp_path / "records.jsonl"
+    port = attached_board.runner.port
+    elsewhere = replace(attached_board.runner, port="/dev/none")
+    board.write_text(as_toml(replace(attached_board, runner=elsewhere)))
+    flags = (
+        "--tasks",
+        "0-1",
+        "--trials",
+        "8",
+        "--tuner",
+        "grid",
+        "--report",
+        tmp_path / "report.html",
+    )
+    answer = tvm_kp_main("tune", net, f"--target={board}", "-o", path, "--port", port, *flags)
+    assert answer.code == 0
+    flashes = len(attached_boards.flashes())
+    assert 1 < flashes <= 5 and f"flashed {flashes} times" in answer.out
+    assert "Cycles are those that mine measured itself." in (tmp_path / "report.html").read_text()
+    records = tuning_records.read(path).records
+    assert len(records) == 8
+    for record in records:
+        assert (record.board, record.objective, record.failure) == ("mine", "cycles", "")
+    after = tvm_kp.compile(net, str(board), options=tvm_kp.Options(tuning_records=path))
+    assert after.tuned > 0 == after.stale
 
 
 def test_every_tuner_can_be_named() -> None:

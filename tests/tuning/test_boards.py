@@ -14,7 +14,7 @@ from tvm.rpc.tracker import Tracker
 from tvm_kp.board import compile_trial
 from tvm_kp.errors import RunError
 from tvm_kp.target import Target
-from tvm_kp.tuning.boards import EmulatedBoards, TrackedBoards
+from tvm_kp.tuning.boards import LocalBoards, TrackedBoards
 from tvm_kp.tuning.candidates import Candidate, Region
 from tvm_kp.tuning.samples import Sample
 from tvm_kp.tuning.server import start
@@ -37,8 +37,12 @@ def candidate(k: int, rounds: int = 100) -> Candidate:
     return Candidate(f"kp_k{k}", SOURCE.format(f"kp_k{k}", k, rounds), REGIONS, 256)
 
 
+def called(candidates: list[Candidate]) -> list[tuple[Candidate, list[Sample]]]:
+    return [(one, SAMPLES) for one in candidates]
+
+
 def results(boards: Any, candidates: list[Candidate]) -> list[list[int]]:
-    found = boards.run(candidates, SAMPLES, LIMIT)
+    found = boards.run(called(candidates), LIMIT)
     assert not any(result.failure for result in found)
     return [[int(run.memory[128]) for run in result.runs] for result in found]
 
@@ -59,8 +63,8 @@ def test_emulated_boards(tmp_path: Path, count):
         )
         for c in map(candidate, range(5))
     ]
-    assert results(EmulatedBoards(BOARD, count), candidates) == expected(5)
-    assert EmulatedBoards(BOARD, count).run([], SAMPLES, LIMIT) == []
+    assert results(LocalBoards(BOARD, count), candidates) == expected(5)
+    assert LocalBoards(BOARD, count).run([], LIMIT) == []
 
 
 def free_port() -> int:
@@ -99,7 +103,7 @@ def test_boards_behind_a_tracker(tracker, two_servers):
     with pytest.raises(RunError, match=r"no board with the key 'm7' \(it has: m4\)"):
         TrackedBoards(BOARD, tracker, "m7")
     with pytest.raises(RunError, match="this is a mps2-an386, not a mps3-an547"):
-        TrackedBoards(Target.load("mps3-an547"), tracker, "m4").run([candidate(1)], SAMPLES, LIMIT)
+        TrackedBoards(Target.load("mps3-an547"), tracker, "m4").run(called([candidate(1)]), LIMIT)
 
 
 def test_a_board_that_vanishes_is_replaced(tracker, two_servers):
@@ -111,6 +115,21 @@ def test_a_board_that_vanishes_is_replaced(tracker, two_servers):
             running.result(timeout=1.0)
         two_servers[0].terminate()
         assert running.result(timeout=60) == expected(6)
+
+
+def test_an_attached_board_behind_a_tracker(tracker, attached_board, attached_boards):
+    host, _, port = tracker.rpartition(":")
+    first = free_port()
+    server = start(attached_board, "mine", (host, int(port)), HOST, first, first + 100, None)
+    boards = None
+    while boards is None:
+        with suppress(RunError):
+            boards = TrackedBoards(attached_board, tracker, "mine")
+    found = boards.run(called([candidate(k) for k in range(3)]), LIMIT)
+    server.terminate()
+    assert [[int(run.memory[128]) for run in r.runs] for r in found] == expected(3)
+    assert all(run.cycles > 0 and run.instructions is None for r in found for run in r.runs)
+    assert len(attached_boards.flashes()) == 1, "all in one image"
 
 
 def test_no_tracker():

@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from tvm_kp.kernel.schedule import Way
 from tvm_kp.target import Target
 from tvm_kp.tuning import SEARCHES, Session, Settings, Task
 from tvm_kp.tuning import candidates as candidates_
+from tvm_kp.tuning.boards import BATCH
 from tvm_kp.tuning.candidates import Candidate, Job
-from tvm_kp.tuning.session import BATCH
 from tvm_kp.tuning_records import Record
 
 ALL = 10_000
@@ -91,7 +92,14 @@ def test_records_to_start_from(tuned, some_tasks: list[Task], m4: Target, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "change", [{"core": "cortex-m7"}, {"tvm": "0.26"}, {"objective": "cycles"}, {"version": 99}]
+    "change",
+    [
+        {"core": "cortex-m7"},
+        {"board": "mine"},
+        {"tvm": "0.26"},
+        {"objective": "cycles"},
+        {"version": 99},
+    ],
 )
 def test_records_of_something_else_are_not_used(
     tuned, task: Task, m4: Target, tmp_path: Path, change: dict
@@ -205,6 +213,26 @@ def test_the_best_of_what_is_right_is_found(survived) -> None:
     assert sum(progress.failures.values()) == len(records) - len(costs)
 
 
+def test_an_attached_board(
+    task: Task, attached_board: Target, attached_boards: Any, tmp_path: Path
+) -> None:
+    """The same is found there, in cycles, with a flash for the default and one for the others."""
+    spoilt = doing(task, *(deed for deed in DEEDS if deed != "link"))
+    path = tmp_path / "records.jsonl"
+    session = Session([spoilt], attached_board, path, SEARCHES["grid"], Settings(), build=build)
+    session.run()
+    records = tuning_records.read(path).records
+    assert len(records) == len(spoilt.ways)
+    for record in records:
+        assert (record.board, record.objective) == (attached_board.name, "cycles")
+        assert record.failure == FAILURES.get(deed_of(record), ""), record
+    (progress,) = session.progress
+    costs = {deed_of(record): record.cost for record in records if not record.failure}
+    assert deed_of(progress.way) == "fast" and progress.best == costs["fast"] > 0
+    assert costs["fast"] < costs["default"] < costs["slow"]
+    assert session.flashes == len(attached_boards.flashes()) == 2
+
+
 def test_failures_are_not_tried_again(survived, spoilt: Task, m4: Target, tmp_path: Path) -> None:
     first, records = survived
     path = tmp_path / "records.jsonl"
@@ -228,7 +256,7 @@ def test_a_default_that_fails(task: Task, m4: Target, tmp_path: Path) -> None:
 def test_trials_and_early_stopping(
     task: Task, m4: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tvm_kp.tuning.session.BATCH", 4)
+    monkeypatch.setattr("tvm_kp.tuning.boards.BATCH", 4)
     task = doing(task, *["slow"] * 12)
 
     def trials(settings: Settings) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from serial.tools import list_ports
 
 from tvm_kp.board.transport import SerialTransport
-from tvm_kp.errors import BuildError, MissingToolError, RunError
+from tvm_kp.errors import MissingToolError, RunError
 from tvm_kp.target import Target
 
 
@@ -19,7 +19,7 @@ def connect(_image: Path, target: Target) -> SerialTransport:
 
 
 def flash(image: Path, target: Target) -> None:
-    """Put ``image`` on the board. Raises MissingToolError, BuildError."""
+    """Put ``image`` on the board. Raises MissingToolError, RunError."""
     command = [word.replace("{image}", str(image)) for word in target.runner.flash]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -31,7 +31,7 @@ def flash(image: Path, target: Target) -> None:
     if done.returncode != 0:
         lines = (done.stderr + done.stdout).strip().splitlines() or ["no message"]
         said = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise BuildError(
+        raise RunError(
             f"{target.name} was not flashed, {command[0]} ended with status {done.returncode}: "
             f"{said.strip()}; see that the board is connected"
         )

@@ -18,7 +18,7 @@ from tvm_kp.board import toolchain
 from tvm_kp.board.model_header import POOL_SECTION, identity, model_header
 from tvm_kp.board.template import TEMPLATES, filled
 from tvm_kp.errors import TargetError
-from tvm_kp.target import Target
+from tvm_kp.target import Target, is_attached
 from tvm_kp.uart import STEPS, statements
 
 FORMAT = 3
@@ -89,7 +89,7 @@ def harness_flags(target: Target, kind: str = BATCH) -> tuple[str, ...]:
 
 def _harness(target: Target, kind: str) -> tuple[str, ...]:
     """The folders of templates that a project is made of."""
-    if kind == BATCH and target.runner.kind == "serial":
+    if kind == BATCH and is_attached(target):
         raise TargetError(
             f"{target.name} is attached and answers sessions alone: tvm-kp micro create makes a "
             "project for it, micro flash puts that on the board, and run drives it"

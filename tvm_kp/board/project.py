@@ -170,7 +170,7 @@ def build(project: Project, profile: bool = False, trace: bool = False) -> Path:
 def flash(project: Project, profile: bool = False) -> Path:
     """Put a project's firmware, built if it is not up to date, on its attached board; the image.
 
-    Raises what `build` does, and BuildError if the board was not flashed.
+    Raises what `build` does, and RunError if the board was not flashed.
     """
     image = project.image(profile)
     attached.flash(image, project.target)

@@ -12,7 +12,7 @@ from tvm_kp.board import toolchain
 from tvm_kp.board.layout import HOST_DRIVEN, harness_flags, line_harness, link_flags, uart_source
 from tvm_kp.board.template import TEMPLATES
 from tvm_kp.board.trial_layout import TrialLayout
-from tvm_kp.target import Target
+from tvm_kp.target import Target, is_attached
 from tvm_kp.uart import STEPS
 
 _IDENTITY_BYTES = 8
@@ -56,7 +56,7 @@ def build_image(
     harness = [TEMPLATES / name for name in _harness(target)]
     sources = [startup, folder / "kp_kernels.c"]
     sources += [path for part in harness for path in sorted(part.glob("*.c"))]
-    if target.uart is not None and "link" in _harness(target) and target.uart.driver == STEPS:
+    if is_attached(target) and target.uart is not None and target.uart.driver == STEPS:
         (folder / "uart.c").write_text(uart_source(target), encoding="utf-8")
         sources.append(folder / "uart.c")
     includes = (f"-I{path}" for path in (folder, TEMPLATES / "measure", *harness))
@@ -71,7 +71,7 @@ def build_image(
 
 def _harness(target: Target) -> tuple[str, ...]:
     """The folders of templates: calls come in a file, or over the line of an attached board."""
-    if target.runner.kind == "serial":
+    if is_attached(target):
         return ("trials", "trials/line", *line_harness(target))
     return ("trials", "trials/files", "firmware", "semihosting")
 

@@ -21,7 +21,7 @@ from tvm_kp.board.emulated_trials import EmulatedMachine, with_cycles
 from tvm_kp.board.trial_calls import Call, Ending, Trial, TrialResult, TrialRun, too_long
 from tvm_kp.board.trial_image import TrialImage, build_image
 from tvm_kp.errors import FitError
-from tvm_kp.target import Target
+from tvm_kp.target import Target, is_attached
 
 
 class Machine(AbstractContextManager["Machine"], Protocol):
@@ -64,7 +64,7 @@ def run_trials(
     Raises MissingToolError, BuildError, FitError, RunError for what no trial is guilty of, and
     TargetError if the cycles of ``target`` cannot be estimated.
     """
-    attached = target.runner.kind == "serial"
+    attached = is_attached(target)
     if cycles and not attached:
         cycle_model.check(target)
     timeout_s = timeout_s or target.runner.timeout_s

@@ -9,7 +9,7 @@ from typing import Any
 from tvm_kp.cli import console, model_flags
 from tvm_kp.cli.options import add_target, add_verb, address, positive
 from tvm_kp.errors import RunError
-from tvm_kp.target import check_counts
+from tvm_kp.target import at_port, check_counts
 
 PORT, PORTS = 9200, 100  # the first, and how many are tried
 _POLL_S = 0.5
@@ -47,12 +47,18 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--address", metavar="ADDRESS", help="what clients reach this machine by, if not --host"
     )
+    parser.add_argument(
+        "--serial-port",
+        metavar="PORT",
+        help="that of an attached board, such as /dev/ttyACM0 or socket://host:port (that of its "
+        "USB device); it is flashed once a batch of candidates",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    target = model_flags.load_target(args)
-    check_counts(target, "serve an emulated board")
+    target = at_port(model_flags.load_target(args), args.serial_port)
+    check_counts(target, "serve a board")
     from tvm_kp.board import find_compiler
 
     find_compiler(target)

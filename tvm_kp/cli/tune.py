@@ -14,7 +14,7 @@ from tvm_kp import tuning_records
 from tvm_kp.cli import console, model_flags, output, tvmc_flags
 from tvm_kp.cli.options import add_verb, address, positive, seconds
 from tvm_kp.errors import InputError
-from tvm_kp.target import Target, check_counts
+from tvm_kp.target import Target, at_port, check_counts, is_attached
 
 if TYPE_CHECKING:
     from tvm_kp.tuning import Session, Task
@@ -62,9 +62,9 @@ def register(verbs: Any) -> None:
     group.add_argument(
         "--objective",
         choices=tuning_records.OBJECTIVES,
-        default=tuning_records.INSTRUCTIONS,
-        help="what is made small: instructions, counted, or cycles, estimated from what is "
-        "executed, for Cortex-M3 and M4 (%(default)s)",
+        help="what is made small: instructions, counted in the emulator, or cycles, measured on an "
+        "attached board, and for emulated Cortex-M3 and M4 estimated from what is executed (what "
+        "the board counts)",
     )
     group.add_argument(
         "--tuner",
@@ -93,6 +93,12 @@ def register(verbs: Any) -> None:
         metavar="S",
         help="seconds for building one candidate (%(default)g)",
     )
+    group.add_argument(
+        "--port",
+        metavar="PORT",
+        help="serial port of an attached board, such as /dev/ttyACM0 or socket://host:port (that "
+        "of its USB device); it is flashed once a batch of candidates",
+    )
     farm = parser.add_argument_group("boards on many machines: see board-server")
     farm.add_argument(
         "--rpc-tracker", type=address, metavar="HOST:PORT", help="TVM's RPC tracker that has them"
@@ -105,7 +111,7 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tune, and print what came of it."""
-    target = model_flags.load_target(args)
+    target = at_port(model_flags.load_target(args), args.port)
     _check(args, target)
     model_flags.check(args)
     tasks = _tasks_of(args, target)
@@ -116,13 +122,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     session = _tune(args, target, _chosen(tasks, args.tasks))
     about = f"{args.FILE.name} on {target.name}: {session.trials} candidates in " + (
-        f"{session.seconds:.0f} s, {_rate(session):.1f} a second"
+        f"{session.seconds:.0f} s, {_rate(session):.1f} a second{_flashes(session)}"
     )
+    measured = session.objective, tuning_records.board_of(target)
     out = console.stdout()
-    out.print(report.tuning_table(session.progress, args.objective))
+    out.print(report.tuning_table(session.progress, *measured))
     out.print(about, markup=False)
     if args.report is not None:
-        sections = report.tuning_sections(session.progress, about, args.objective)
+        sections = report.tuning_sections(session.progress, about, *measured)
         output.write(args.report, report.html(sections, "tvm_kp tuning"))
     for path in (args.output, args.report):
         if path is not None:
@@ -133,13 +140,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, target: Target) -> None:
-    check_counts(target, "tune for an emulated board")
-    if args.objective == tuning_records.CYCLES:
+    check_counts(target, "tune for a board")
+    objective = tuning_records.objective_of(target, args.objective)
+    if objective == tuning_records.CYCLES and not is_attached(target):
         from tvm_kp.board import check_cycles
 
         check_cycles(target)
     if (args.rpc_tracker is None) != (args.rpc_key is None):
         raise InputError("--rpc-tracker and --rpc-key are of use together: give both")
+    if args.rpc_tracker is not None and args.port is not None:
+        raise InputError("--port is of a board here, --rpc-tracker has others: give one of them")
     if args.tasks == "list":
         return
     if args.output is None:
@@ -172,7 +182,7 @@ def _tune(args: argparse.Namespace, target: Target, tasks: Sequence[Task]) -> Se
     settings = tuning.Settings(
         args.trials, args.early_stopping, args.parallel, args.timeout, args.objective
     )
-    with _watched(args) as told:
+    with _watched(target) as told:
         return tuning.tune_tasks(
             tasks,
             target,
@@ -187,7 +197,7 @@ def _tune(args: argparse.Namespace, target: Target, tasks: Sequence[Task]) -> Se
 
 
 @contextmanager
-def _watched(args: argparse.Namespace) -> Iterator[Told]:
+def _watched(target: Target) -> Iterator[Told]:
     """On a terminal a table that changes, elsewhere a line after every batch."""
     from tvm_kp import report
 
@@ -198,9 +208,10 @@ def _watched(args: argparse.Namespace) -> Iterator[Told]:
     from rich.console import Group
     from rich.live import Live
 
+    board = tuning_records.board_of(target)
     with Live(console=screen, transient=True) as live:
         yield lambda session: live.update(
-            Group(report.tuning_table(session.progress, args.objective), _line(session))
+            Group(report.tuning_table(session.progress, session.objective, board), _line(session))
         )
 
 
@@ -215,8 +226,13 @@ def _line(session: Session) -> str:
     soon = f"at most {left / rate:.0f} s left" if rate else "starting"
     return (
         f"{session.trials} candidates, {rate:.1f} a second; kernels of an inference "
-        f"{before:,.0f} → {after:,.0f} {session.settings.objective}; {soon}"
+        f"{before:,.0f} → {after:,.0f} {session.objective}; {soon}{_flashes(session)}"
     )
+
+
+def _flashes(session: Session) -> str:
+    """How often a board was flashed: that takes its time, and wears the flash out."""
+    return f"; flashed {session.flashes} times" if session.flashes else ""
 
 
 def _rate(session: Session) -> float:

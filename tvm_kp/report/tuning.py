@@ -41,8 +41,9 @@ def task_table(tasks: Sequence[Any]) -> Table:
     return Table("Kernels", ("task", "kernel", "calls", "ways", "what it is"), rows)
 
 
-def tuning_table(rows: Sequence[Tuned], objective: str = INSTRUCTIONS) -> Table:
-    """Default and best of every kernel, and of the whole inference."""
+def tuning_table(rows: Sequence[Tuned], objective: str = INSTRUCTIONS, board: str = "") -> Table:
+    """Default and best of every kernel, and of the whole inference; ``board`` measured them, if
+    it was an attached one."""
     columns = ("kernel", "calls", "tried", "of", "default", "best", "speed-up", "failed", "way")
     lines: list[tuple[Cell, ...]] = [_line(row) for row in rows]
     before, after = totals(rows)
@@ -52,6 +53,8 @@ def tuning_table(rows: Sequence[Tuned], objective: str = INSTRUCTIONS) -> Table:
         both = (round(before), round(after))
         lines.append(("all, an inference", "", tried, ways, *both, speed_up, "", ""))
     note = COUNTED if objective == INSTRUCTIONS else ESTIMATED
+    if board:
+        note = f"Cycles are those that {board} measured itself."
     return Table(f"Tuning, {objective} of a call", columns, tuple(lines), note)
 
 
@@ -63,7 +66,7 @@ def totals(rows: Sequence[Tuned]) -> tuple[float, float]:
 
 
 def tuning_sections(
-    rows: Sequence[Tuned], about: str, objective: str = INSTRUCTIONS
+    rows: Sequence[Tuned], about: str, objective: str = INSTRUCTIONS, board: str = ""
 ) -> tuple[Section, ...]:
     """What ``tune --report`` shows: the table, and how costs fell."""
     costly = sorted(rows, key=lambda row: -row.task.calls * (row.default or 0))
@@ -73,7 +76,8 @@ def tuning_sections(
         if row.default and len(row.curve) > 1
     }
     chart = Lines("Best cost over the default's, by candidates tried", curves)
-    return (Section("Tuning", about, (tuning_table(rows, objective),), (chart,) if curves else ()),)
+    table = tuning_table(rows, objective, board)
+    return (Section("Tuning", about, (table,), (chart,) if curves else ()),)
 
 
 def _line(row: Tuned) -> tuple[Cell, ...]:

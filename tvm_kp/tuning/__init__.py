@@ -9,7 +9,7 @@ from typing import Any
 from tvm_kp import board, tuning_records
 from tvm_kp.errors import InputError
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context
-from tvm_kp.target import Target, check_counts
+from tvm_kp.target import Target, at_port, check_counts, is_attached
 from tvm_kp.tuning.boards import TrackedBoards
 from tvm_kp.tuning.search import SEARCHES
 from tvm_kp.tuning.session import Session, Settings, Told
@@ -47,7 +47,7 @@ def tasks(
 ) -> list[Task]:
     """The distinct kernels of a model, as ``compile`` would call them; see there for arguments."""
     options = options or Options()
-    target = _emulated(target)
+    target = _board(target)
     with pass_context(options):
         lowered = lower(source, target, example_inputs, options, Stages(progress))
         return tasks_of(lowered, target, options)
@@ -63,23 +63,27 @@ def tune_tasks(
     settings: Settings | None = None,
     tracker: str | None = None,
     key: str = "",
+    port: str | None = None,
     told: Told = lambda _: None,
 ) -> Session:
     """Measure ways to schedule kernels on ``target``, and append records to a file.
 
     Records that are there already, and those of ``start_from``, which are copied there, are not
     measured again. ``tuner`` is one of ``SEARCHES``; ``told`` is called after every batch. With
-    ``tracker``, "host:port" of TVM's RPC tracker, all of its boards with ``key`` are used. Raises
+    ``tracker``, "host:port" of TVM's RPC tracker, all of its boards with ``key`` are used. A board
+    that is attached, at the serial ``port`` (default: what its description says), is flashed once a
+    batch. Raises
     ``InputError``, ``TargetError``, ``OutputError``, ``RunError`` or ``MissingToolError``.
     """
-    target, path = _emulated(target), Path(records)
+    target, path = at_port(_board(target), port), Path(records)
     if tuner not in SEARCHES:
         raise InputError(f"tuner is {tuner!r}; there are {', '.join(SEARCHES)}")
     board.find_compiler(target)
     known = _known(path, None if start_from is None else Path(start_from))
     settings = settings or Settings()
-    cycles = settings.objective == tuning_records.CYCLES
-    if cycles:
+    objective = tuning_records.objective_of(target, settings.objective)
+    cycles = objective == tuning_records.CYCLES
+    if cycles and not is_attached(target):
         board.check_cycles(target)
     boards = None if tracker is None else TrackedBoards(target, tracker, key, cycles)
     session = Session(chosen, target, path, SEARCHES[tuner], settings, told, boards)
@@ -93,14 +97,14 @@ def _known(path: Path, start_from: Path | None) -> list[Record]:
     if path.exists():
         tuning_records.repair(path)
     known = list(tuning_records.read(path).records) if path.exists() else []
-    there = {(record.core, record.objective, record.tvm, record.way) for record in known}
-    new = [r for r in others if (r.core, r.objective, r.tvm, r.way) not in there]
+    there = {(r.core, r.board, r.objective, r.tvm, r.way) for r in known}
+    new = [r for r in others if (r.core, r.board, r.objective, r.tvm, r.way) not in there]
     if new:
         tuning_records.append(path, new)
     return known + new
 
 
-def _emulated(target: str | Target) -> Target:
+def _board(target: str | Target) -> Target:
     target = Target.load(target) if isinstance(target, str) else target
-    check_counts(target, "tune for an emulated board")
+    check_counts(target, "tune for a board")
     return target

@@ -1,4 +1,4 @@
-"""The boards that candidates run on: emulated here, or behind TVM's RPC tracker."""
+"""The boards that candidates run on: emulated or attached here, or behind TVM's RPC tracker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any, Protocol, TypeVar
 
 from tvm_kp.board import TrialResult
 from tvm_kp.errors import RunError
-from tvm_kp.target import Target
+from tvm_kp.target import Target, is_attached
 from tvm_kp.tuning import measure, remote
 from tvm_kp.tuning.candidates import Build, Candidate, build, write
 from tvm_kp.tuning.samples import Sample
 
 T = TypeVar("T")
+Calls = tuple[Candidate, Sequence[Sample]]  # of a candidate, one a sample
+
+BATCH, ATTACHED_BATCH = 32, 64  # candidates
 
 ATTEMPTS = 3  # on different boards, before what they share is to blame
 _ANSWER_S = 5.0  # of a tracker
@@ -23,31 +26,37 @@ _SESSION_S = 600  # after which a server gives up a session
 
 
 class Boards(Protocol):
-    """Where candidates run. ``build`` is what makes them ready for that."""
+    """Where candidates run. ``build`` is what makes them ready for that, ``batch`` how many are
+    best run at once, and ``flashes`` how often boards here were flashed."""
 
     build: Build
+    batch: int
+    flashes: int
 
-    def run(
-        self, candidates: Sequence[Candidate], samples: Sequence[Sample], limit: int
-    ) -> list[TrialResult]:
-        """Call every candidate on every sample; one of more instructions than ``limit`` hangs."""
+    def run(self, calls: Sequence[Calls], limit: int) -> list[TrialResult]:
+        """Call every candidate on each of its samples; one that takes ``limit`` instructions or
+        more, on attached boards cycles, hangs."""
 
 
-class EmulatedBoards:
-    """``count`` emulators on this computer, which estimate ``cycles`` if asked for."""
+class LocalBoards:
+    """Boards of this computer: ``count`` emulators, which estimate ``cycles`` if asked for, or the
+    one that is attached."""
 
     def __init__(self, target: Target, count: int, cycles: bool = False) -> None:
-        self._target, self._count, self._cycles = target, count, cycles
+        self._target, self._cycles = target, cycles
+        self._count = 1 if is_attached(target) else count
         self.build: Build = build
+        self.batch, self.flashes = batch_of(target), 0
 
-    def run(
-        self, candidates: Sequence[Candidate], samples: Sequence[Sample], limit: int
-    ) -> list[TrialResult]:
-        def part(some: Sequence[Candidate]) -> list[TrialResult]:
-            trials = [candidate.trial(samples) for candidate in some]
-            return measure.run(trials, self._target, limit, self._cycles)
+    def run(self, calls: Sequence[Calls], limit: int) -> list[TrialResult]:
+        def part(some: Sequence[Calls]) -> list[TrialResult]:
+            trials = [candidate.trial(samples) for candidate, samples in some]
+            return measure.run(trials, self._target, limit, self._cycles, self._flashed)
 
-        return _in_parts(candidates, self._count, self._count, part)
+        return _in_parts(calls, self._count, self._count, part)
+
+    def _flashed(self) -> None:
+        self.flashes += 1
 
 
 class TrackedBoards:
@@ -61,6 +70,7 @@ class TrackedBoards:
         self._target, self._host, self._port, self._key = target, host, int(port), key
         self._cycles = cycles
         self.build: Build = write
+        self.batch, self.flashes = batch_of(target), 0
         self.count()
 
     def count(self) -> int:
@@ -75,16 +85,16 @@ class TrackedBoards:
             )
         return count
 
-    def run(
-        self, candidates: Sequence[Candidate], samples: Sequence[Sample], limit: int
-    ) -> list[TrialResult]:
-        def part(some: Sequence[Candidate]) -> list[TrialResult]:
-            sources = [remote.Source(c.symbol, c.source, c.memories(samples)) for c in some]
+    def run(self, calls: Sequence[Calls], limit: int) -> list[TrialResult]:
+        def part(some: Sequence[Calls]) -> list[TrialResult]:
+            sources = [remote.Source(c.symbol, c.source, c.memories(s)) for c, s in some]
             return self._asked(remote.request(sources, self._target, limit, self._cycles))
 
         boards = self.count()
-        # In smaller parts than there are boards, so that a slow one does not keep all waiting.
-        return _in_parts(candidates, boards, 2 * boards, part)
+        # In smaller parts than there are boards, so that a slow one does not keep all waiting; but
+        # each is a flash of a board that is attached.
+        parts = boards if is_attached(self._target) else 2 * boards
+        return _in_parts(calls, boards, parts, part)
 
     def _asked(self, content: bytearray) -> list[TrialResult]:
         """The answer of any board; one that vanishes meanwhile is replaced by another."""
@@ -131,11 +141,16 @@ def connect(host: str, port: int) -> Any:
         ) from None
 
 
+def batch_of(target: Target) -> int:
+    """How many candidates to try at once: a flash of an attached board takes as long as some."""
+    return ATTACHED_BATCH if is_attached(target) else BATCH
+
+
 def _in_parts(
-    items: Sequence[Candidate],
+    items: Sequence[Calls],
     threads: int,
     parts: int,
-    run: Callable[[Sequence[Candidate]], list[T]],
+    run: Callable[[Sequence[Calls]], list[T]],
 ) -> list[T]:
     """``run`` of every part of ``items``, ``threads`` at once; the results in order."""
     places = [range(k, len(items), parts) for k in range(min(parts, len(items)))]

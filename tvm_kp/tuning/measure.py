@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -16,15 +16,22 @@ Cost = float | Failure  # instructions or cycles of a call
 
 
 def run(
-    trials: Sequence[Trial], target: Target, limit: int, cycles: bool = False
+    trials: Sequence[Trial],
+    target: Target,
+    limit: int,
+    cycles: bool = False,
+    flashed: Callable[[], None] = lambda: None,
 ) -> list[TrialResult]:
     """``run_trials``; those that cannot be linked, or do not fit the board, fail alone."""
     try:
-        return run_trials(trials, target, limit=limit, cycles=cycles)
+        return run_trials(trials, target, limit=limit, cycles=cycles, flashed=flashed)
     except (BuildError, FitError) as error:
         if len(trials) == 1:
             return [TrialResult((), "build", str(error))]
-        return [result for trial in trials for result in run([trial], target, limit, cycles)]
+        # By halves, as each image costs an attached board a flash.
+        middle = len(trials) // 2
+        halves = trials[:middle], trials[middle:]
+        return [r for half in halves for r in run(half, target, limit, cycles, flashed)]
 
 
 def cost(candidate: Candidate, samples: Sequence[Sample], result: TrialResult) -> Cost:

@@ -15,7 +15,7 @@ from tvm_kp.kernel.schedule import Way
 from tvm_kp.kernel.tuned import way_of
 from tvm_kp.target import Target
 from tvm_kp.tuning import measure
-from tvm_kp.tuning.boards import Boards, EmulatedBoards
+from tvm_kp.tuning.boards import Boards, LocalBoards
 from tvm_kp.tuning.candidates import Build, Candidate, Failure, Job, as_json
 from tvm_kp.tuning.measure import Cost
 from tvm_kp.tuning.samples import Sample, samples_of
@@ -24,9 +24,9 @@ from tvm_kp.tuning.tasks import Task
 from tvm_kp.tuning.workers import Workers
 from tvm_kp.tuning_records import Record
 
-BATCH = 32  # candidates that are built and run at once
-_FOREVER = 1 << 24  # instructions of the default, of which nothing is known yet
-_SLOWER, _LEAST = 16, 1 << 18  # than the default, and instructions, that are taken for a hang
+# In instructions, or cycles of an attached board.
+_FOREVER = 1 << 24  # of the default, of which nothing is known yet
+_SLOWER, _LEAST = 16, 1 << 18  # than the default, and by itself, that is taken for a hang
 
 
 @dataclass
@@ -70,13 +70,13 @@ class Progress:
 class Settings:
     """``trials`` are those of all tasks together; a task ends after ``early_stopping`` of them
     that found nothing better. ``timeout_s`` is for building one candidate, ``objective`` one of
-    ``tuning_records.OBJECTIVES``."""
+    ``tuning_records.OBJECTIVES`` (default: what the board counts)."""
 
     trials: int = 1000
     early_stopping: int | None = None
     parallel: int = 2
     timeout_s: float = 60.0
-    objective: str = tuning_records.INSTRUCTIONS
+    objective: str | None = None
 
 
 Told = Callable[["Session"], None]
@@ -85,8 +85,9 @@ Told = Callable[["Session"], None]
 class Session:
     """Tunes ``tasks`` for ``target``, and appends what it measures to the records in ``path``.
 
-    ``boards`` are emulated here unless given, and ``build`` theirs. ``told`` is called after every
-    batch. ``trials`` and ``seconds`` are those of this session.
+    ``boards`` are those of this computer unless given, and ``build`` theirs. ``told`` is called
+    after every batch. ``objective`` is what is made small, ``trials`` and ``seconds`` are those of
+    this session.
     """
 
     def __init__(
@@ -101,11 +102,12 @@ class Session:
         build: Build | None = None,
     ) -> None:
         self._target, self._path, self._search, self._told = target, path, search, told
-        self._boards = boards or EmulatedBoards(
-            target, settings.parallel, settings.objective == tuning_records.CYCLES
-        )
+        self.objective = tuning_records.objective_of(target, settings.objective)
+        cycles = self.objective == tuning_records.CYCLES
+        self._boards = boards or LocalBoards(target, settings.parallel, cycles)
         build = build or self._boards.build
         self._workers = Workers(build, settings.parallel, settings.timeout_s)
+        self._place = target.core, tuning_records.board_of(target)
         self._samples: dict[str, list[Sample]] = {}
         self._searches: dict[str, Search] = {}
         self.settings = settings
@@ -125,13 +127,18 @@ class Session:
                 self.seconds = time.perf_counter() - started
                 self._told(self)
 
+    @property
+    def flashes(self) -> int:
+        """How often boards of this computer were flashed."""
+        return self._boards.flashes
+
     def _known(self, task: Task, measured: Sequence[Record]) -> dict[int, Cost]:
         """By the index of a way: what it cost."""
         places = {_text(way): index for index, way in enumerate(task.ways)}
         known: dict[int, Cost] = {}
         for record in measured:
-            mine = (record.core, record.tvm, record.objective, record.key)
-            if mine == (self._target.core, tvm.__version__, self.settings.objective, task.key):
+            mine = (record.core, record.board, record.tvm, record.objective, record.key)
+            if mine == (*self._place, tvm.__version__, self.objective, task.key):
                 place = places.get(_text(way_of(record)))
                 if place is not None:
                     failure = Failure(record.failure, record.message)
@@ -148,21 +155,20 @@ class Session:
                 self._job(p.task, p.task.default, f"kp_default{k}", folder)
                 for k, p in enumerate(left)
             ]
-            built = dict(zip((p.task.key for p in left), self._workers.build(jobs), strict=True))
-            for progress in self.progress:
-                key = progress.task.key
-                self._start(progress, built.get(key), known[key])
-                self._told(self)
+            costs = self._default_costs([p.task for p in left], self._workers.build(jobs))
+        for progress in self.progress:
+            key = progress.task.key
+            self._start(progress, costs.get(key), known[key])
+            self._told(self)
 
-    def _start(
-        self, progress: Progress, built: Candidate | Failure | None, known: Mapping[int, Cost]
-    ) -> None:
-        """Begin a task with what is known of its ways, and with its default if that is built."""
+    def _start(self, progress: Progress, cost: Cost | None, known: Mapping[int, Cost]) -> None:
+        """Begin a task with what is known of its ways, and with the cost of its default if that
+        was measured."""
         task, costs = progress.task, dict(known)
-        if built is None:
+        if cost is None:
             progress.exhausted = True
         else:
-            costs[0] = self._default_cost(task, built)
+            costs[0] = cost
             if 0 not in known:
                 self._note(progress, [task.default], [costs[0]])
         for place, found in known.items():
@@ -171,18 +177,23 @@ class Session:
         self._searches[task.key] = self._search(task)
         self._searches[task.key].tell(costs)
 
-    def _default_cost(self, task: Task, built: Candidate | Failure) -> Cost:
-        """What the default costs; the samples on which it is right are those of the task."""
-        samples = samples_of(task)
-        cost: Cost
-        if isinstance(built, Failure):
-            cost = built
-        else:
-            (result,) = self._boards.run([built], samples, _FOREVER)
-            samples, result = measure.usable(built, samples, result)
-            cost = measure.cost(built, samples, result)
-        self._samples[task.key] = samples
-        return cost
+    def _default_costs(
+        self, tasks: Sequence[Task], built: Sequence[Candidate | Failure]
+    ) -> dict[str, Cost]:
+        """What the defaults cost; the samples on which one is right are those of its task."""
+        self._samples = {task.key: samples_of(task) for task in tasks}
+        costs: dict[str, Cost] = {}
+        calls: dict[str, tuple[Candidate, list[Sample]]] = {}
+        for task, one in zip(tasks, built, strict=True):
+            if isinstance(one, Failure):
+                costs[task.key] = one
+            else:
+                calls[task.key] = one, self._samples[task.key]
+        results = self._boards.run(list(calls.values()), _FOREVER)
+        for (key, (default, samples)), found in zip(calls.items(), results, strict=True):
+            self._samples[key], result = measure.usable(default, samples, found)
+            costs[key] = measure.cost(default, self._samples[key], result)
+        return costs
 
     def _next(self) -> Progress | None:
         """The task with the fewest trials for what it costs an inference."""
@@ -195,7 +206,7 @@ class Session:
     def _round(self, progress: Progress) -> None:
         """Try a batch of a task's ways."""
         task, search = progress.task, self._searches[progress.task.key]
-        places = search.propose(min(BATCH, self.settings.trials - self.trials))
+        places = search.propose(min(self._boards.batch, self.settings.trials - self.trials))
         progress.exhausted = not places
         if not places:
             return
@@ -210,7 +221,7 @@ class Session:
         samples = self._samples[progress.task.key]
         limit = max(_LEAST, _SLOWER * round(progress.default or _FOREVER))
         candidates = [one for one in built if isinstance(one, Candidate)]
-        results = self._boards.run(candidates, samples, limit)
+        results = self._boards.run([(one, samples) for one in candidates], limit)
         costs = {
             candidate.symbol: measure.cost(candidate, samples, result)
             for candidate, result in zip(candidates, results, strict=True)
@@ -235,13 +246,14 @@ class Session:
     def _record(self, task: Task, way: Way, cost: Cost) -> Record:
         failure = cost if isinstance(cost, Failure) else Failure("", "")
         return Record(
-            core=self._target.core,
+            core=self._place[0],
+            board=self._place[1],
             key=task.key,
             label=task.label,
             rule=way.rule,
             version=way.version,
             choices=way.choices,
-            objective=self.settings.objective,
+            objective=self.objective,
             cost=None if isinstance(cost, Failure) else cost,
             tvm=tvm.__version__,
             failure=failure.kind,
