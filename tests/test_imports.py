@@ -29,7 +29,7 @@ LAYERS = (
             "structure",
             "fixedpoint",
         ),
-        *("calibration", "quantizations", "tuning_records"),
+        *("calibration", "quantizations", "scratch", "tuning_records"),
     ),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
+from tvm_kp import scratch
 from tvm_kp.artifacts import Model, RunResult
 from tvm_kp.board.comparison import (
     TOLERANCE,
@@ -76,6 +75,6 @@ def run(
 
     Raises InputError, MissingToolError, BuildError, FitError, RunError.
     """
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
-        project = create(model, target, Path(folder) / "project")
+    with scratch.folder() as folder:
+        project = create(model, target, folder / "project")
         return project.run(inputs, repeat=repeat, profile=profile, timeout_s=timeout_s)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from tvm_kp import scratch
 from tvm_kp.board import cycles as cycle_model
 from tvm_kp.board import emulator
 from tvm_kp.board.trial_calls import (
@@ -46,10 +46,10 @@ class EmulatedMachine:
 
     def start(self, calls: Sequence[Call]) -> tuple[list[TrialRun], Ending | None]:
         """The first of ``calls``, up to the one that failed, and how it did. Raises RunError."""
-        with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
-            outputs = Path(name) / "outputs.bin"
+        with scratch.folder() as folder:
+            outputs = folder / "outputs.bin"
             outputs.touch()
-            write_inputs(Path(name) / "inputs.bin", calls)
+            write_inputs(folder / "inputs.bin", calls)
             command = emulator.command(self._image, self._target)
             status, text = _emulate(command, outputs, self._timeout_s)
             done = [TrialRun(*output) for output in read_outputs(outputs, calls)]
@@ -77,10 +77,10 @@ def with_cycles(
         if not result.failure:
             for memory, run in zip(trial.memories, result.runs, strict=True):
                 samples.setdefault((index, run.instructions), memory)
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
+    with scratch.folder() as folder:
         calls = [(index, memory) for (index, _), memory in samples.items()]
-        write_inputs(Path(name) / "inputs.bin", calls)
-        counts = cycle_model.estimate(image.path, target, Path(name))
+        write_inputs(folder / "inputs.bin", calls)
+        counts = cycle_model.estimate(image.path, target, folder)
     if [count for count, _ in counts] != [count for _, count in samples]:
         raise RunError(f"{target.name} executed other instructions when traced than when counted")
     found = {key: cycles for key, (_, cycles) in zip(samples, counts, strict=True)}

@@ -6,13 +6,13 @@ import re
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from tvm_kp import scratch
 from tvm_kp.artifacts import Model, OperatorCount, RunResult
 from tvm_kp.board import toolchain
 from tvm_kp.board.transport import PipeTransport
@@ -136,8 +136,7 @@ def _ran(
     """The folder with what the firmware ``image`` wrote when it was run on every record."""
     count = len(next(iter(records.values())))
     rows = [array.reshape(count, -1).view(np.uint8) for array in records.values()]
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         content = np.uint32(count).astype("<u4").tobytes() + np.hstack(rows).tobytes()
         (folder / "inputs.bin").write_bytes(content)
         _emulate(image, target, folder, timeout_s)

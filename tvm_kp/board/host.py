@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from tvm_kp import scratch
 from tvm_kp.artifacts import Model, RunResult
 from tvm_kp.board.transport import PipeTransport
 from tvm_kp.errors import RunError
@@ -94,8 +94,8 @@ def _load(path: Path) -> ctypes.CDLL:
 
     The loader knows libraries by name: at an old name it may answer with an old one.
     """
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
-        copy = shutil.copy2(path, Path(folder) / path.name)
+    with scratch.folder() as folder:
+        copy = shutil.copy2(path, folder / path.name)
         library = ctypes.CDLL(str(copy))
     for name in ("kp_host_input", "kp_host_output"):
         getattr(library, name).restype = ctypes.c_void_p

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from tvm_kp import scratch
 from tvm_kp.artifacts import Model
 from tvm_kp.board import emulator, host
 from tvm_kp.board.layout import BATCH
@@ -49,8 +48,8 @@ def trace_operators(
     """
     records = as_records(model.inputs, inputs)
     timeout_s = timeout_s or target.runner.timeout_s
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
-        project = create(model, target, Path(folder) / "project", kind=BATCH)
+    with scratch.folder() as folder:
+        project = create(model, target, folder / "project", kind=BATCH)
         image = build(project, trace=True)
         seen = TRACERS[target.runner.kind](image, model, target, records, timeout_s)
         return [_call_output(model, *one) for one in seen]

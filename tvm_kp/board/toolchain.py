@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tvm_kp import scratch
 from tvm_kp.artifacts import Footprint, Model
 from tvm_kp.errors import BuildError, FitError, MissingToolError
 from tvm_kp.target import Target
@@ -72,8 +72,7 @@ def footprint(model: Model, target: Target) -> Footprint:
     An image is linked whose only roots are the model's entries; nothing unused is counted.
     """
     find(target)
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         sources = write_sources(model, folder)
         flags = (*MODEL_CFLAGS, "-fstack-usage", "-I", str(folder))
         objects = compile_objects(sources, target, folder / "objects", flags)

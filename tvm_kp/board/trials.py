@@ -7,13 +7,13 @@ then. It can do little to the others: see templates/trials/isolate.h.
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from tvm_kp import scratch
 from tvm_kp.board import cycles as cycle_model
 from tvm_kp.board import toolchain
 from tvm_kp.board.attached_trials import AttachedMachine
@@ -75,9 +75,9 @@ def run_trials(
         return EmulatedMachine(image, target, limit, timeout_s)
 
     def run(some: Sequence[Trial]) -> list[TrialResult]:
-        with tempfile.TemporaryDirectory(prefix="tvm_kp-") as name:
+        with scratch.folder() as folder:
             try:
-                image = _image(some, target, limit, Path(name))
+                image = _image(some, target, limit, folder)
             except FitError:
                 # All together may not fit where each does.
                 if len(some) < 2:

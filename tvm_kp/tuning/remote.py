@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from tvm_kp import scratch
 from tvm_kp.board import Trial, TrialResult, TrialRun, compile_trial
 from tvm_kp.errors import BuildError, RunError, TvmKpError
 from tvm_kp.target import Target
@@ -82,10 +81,10 @@ def results(content: bytes) -> list[TrialResult]:
 def _run(sources: Sequence[Source], target: Target, limit: int, cycles: bool) -> list[TrialResult]:
     failed: dict[int, TrialResult] = {}
     trials: dict[int, Trial] = {}
-    with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+    with scratch.folder() as folder:
         for k, source in enumerate(sources):
             try:
-                compiled = compile_trial(source.text, source.symbol, target, Path(folder))
+                compiled = compile_trial(source.text, source.symbol, target, folder)
                 trials[k] = Trial(source.symbol, compiled, source.memories)
             except BuildError as error:
                 failed[k] = TrialResult((), "build", str(error))

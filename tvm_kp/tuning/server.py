@@ -8,6 +8,7 @@ from typing import Any
 import tvm_ffi
 from tvm import rpc
 
+from tvm_kp import scratch
 from tvm_kp.errors import RunError
 from tvm_kp.target import Target
 from tvm_kp.tuning import remote
@@ -28,6 +29,7 @@ def start(
     Raises ``RunError`` if no port is free, or there is no tracker.
     """
     connect(*tracker)
+    scratch.sweep()
     try:
         return rpc.Server(
             host,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import tvm
 
-from tvm_kp import tuning_records
+from tvm_kp import scratch, tuning_records
 from tvm_kp.kernel.schedule import Way
 from tvm_kp.kernel.tuned import way_of
 from tvm_kp.target import Target
@@ -119,6 +118,7 @@ class Session:
 
         What was ``measured`` before is not tried again.
         """
+        scratch.sweep()
         started = time.perf_counter()
         with self._workers:
             self._begin(measured)
@@ -150,7 +150,7 @@ class Session:
         with which all others compete, and begin with it."""
         known = {p.task.key: self._known(p.task, measured) for p in self.progress}
         left = [p for p in self.progress if len(known[p.task.key]) < len(p.task.ways)]
-        with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+        with scratch.folder() as folder:
             jobs = [
                 self._job(p.task, p.task.default, f"kp_default{k}", folder)
                 for k, p in enumerate(left)
@@ -211,7 +211,7 @@ class Session:
         if not places:
             return
         ways = [task.ways[place] for place in places]
-        with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
+        with scratch.folder() as folder:
             jobs = [self._job(task, way, f"kp_trial{k}", folder) for k, way in enumerate(ways)]
             costs = self._costs(progress, self._workers.build(jobs))
         self._note(progress, ways, costs)
@@ -238,10 +238,9 @@ class Session:
             progress.note(way, cost)
         self.trials += len(pairs)
 
-    def _job(self, task: Task, way: Way, symbol: str, folder: str) -> Job:
+    def _job(self, task: Task, way: Way, symbol: str, folder: Path) -> Job:
         function = as_json(task.function)
-        target, path = self._target, Path(folder)
-        return Job(function, task.aliased, task.joined, way, target, symbol, path)
+        return Job(function, task.aliased, task.joined, way, self._target, symbol, folder)
 
     def _record(self, task: Task, way: Way, cost: Cost) -> Record:
         failure = cost if isinstance(cost, Failure) else Failure("", "")
