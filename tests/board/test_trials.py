@@ -193,6 +193,7 @@ def test_one_kernel_in_several_trials(make: Make) -> None:
 
 def test_no_trials() -> None:
     assert run_trials([], Target.load(M4), limit=MILLION) == []
+    assert run_trials([], Target.load("pico"), limit=MILLION) == [], "nothing is flashed for it"
 
 
 @pytest.mark.parametrize("body", ["int unused;", "memory[0] = 1 +;", "nobody(memory);"])

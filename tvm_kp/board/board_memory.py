@@ -38,9 +38,8 @@ class BoardMemory:
         known = self._known.size == wanted.size
         there = _sums(self._known) if known else self._sums(wanted.size)
         blocks, start = _blocks(wanted), self.offset(memory.size)
-        for part, value in _runs(
-            _differing(there, self._noted(wanted)), lambda k: _value(blocks[k])
-        ):
+        differing = _differing(there, self._noted(wanted))
+        for part, value in _runs(differing, lambda k: _value(blocks[k])):
             if value is None:
                 self._commands.write(0, wanted[part].tobytes(), start + part.start)
             else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -64,32 +65,44 @@ def run_trials(
     Raises MissingToolError, BuildError, FitError, RunError for what no trial is guilty of, and
     TargetError if the cycles of ``target`` cannot be estimated.
     """
-    attached = is_attached(target)
-    if cycles and not attached:
+    estimated = cycles and not is_attached(target)
+    if estimated:
         cycle_model.check(target)
+    if not trials:
+        return []
+    again = partial(
+        run_trials,
+        target=target,
+        limit=limit,
+        timeout_s=timeout_s,
+        cycles=cycles,
+        flashed=flashed,
+    )
+    with scratch.folder() as folder:
+        try:
+            image = _image(trials, target, limit, folder)
+        except FitError:
+            # All together may not fit where each does.
+            if len(trials) < 2:
+                raise
+            middle = len(trials) // 2
+            return again(trials[:middle]) + again(trials[middle:])
+        with _machine(image, target, limit, timeout_s, flashed) as machine:
+            results = _run(trials, machine, limit)
+        return with_cycles(trials, results, image, target) if estimated else results
+
+
+def _machine(
+    image: TrialImage,
+    target: Target,
+    limit: int,
+    timeout_s: float | None,
+    flashed: Callable[[], None],
+) -> Machine:
     timeout_s = timeout_s or target.runner.timeout_s
-
-    def machine(image: TrialImage) -> Machine:
-        if attached:
-            return AttachedMachine(image, target, limit, timeout_s, flashed)
-        return EmulatedMachine(image, target, limit, timeout_s)
-
-    def run(some: Sequence[Trial]) -> list[TrialResult]:
-        with scratch.folder() as folder:
-            try:
-                image = _image(some, target, limit, folder)
-            except FitError:
-                # All together may not fit where each does.
-                if len(some) < 2:
-                    raise
-                middle = len(some) // 2
-                return run(some[:middle]) + run(some[middle:])
-            with machine(image) as open_machine:
-                results = _run(some, open_machine, limit)
-            estimated = cycles and not attached
-            return with_cycles(some, results, image, target) if estimated else results
-
-    return run(trials)
+    if is_attached(target):
+        return AttachedMachine(image, target, limit, timeout_s, flashed)
+    return EmulatedMachine(image, target, limit, timeout_s)
 
 
 def _image(trials: Sequence[Trial], target: Target, limit: int, folder: Path) -> TrialImage:
