@@ -11,7 +11,7 @@ from tvm_kp.tuning.samples import Sample, samples_of
 
 
 def made(function: tirx.PrimFunc, results: int = 1, **constants: np.ndarray) -> Task:
-    return Task("f", "key", "f", function, 1, frozenset(), constants, results, ())
+    return Task("f", "key", "f", function, 1, frozenset(), (), constants, results, ())
 
 
 def test_results_are_those_of_numpy(task: Task, samples: list[Sample]) -> None:
