@@ -18,6 +18,7 @@ from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import merge_pointwise
 
 ISA = {"mve"}
+KINDS = {"c"}
 VERSION = 1
 LANES = 4
 UNROLLS = (1, 2, 4)  # vectors

@@ -13,6 +13,7 @@ from tvm_kp import board, calibration
 from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrence, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
+from tvm_kp.codegen import LLVM
 from tvm_kp.errors import ModelError, TargetError, told
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context, tuned_ways
 from tvm_kp.target import Target, names
@@ -58,7 +59,7 @@ def compile(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile a model to C for ``target``.
+    """Compile a model to C for ``target``, or to an object if its TOML says so.
 
     ``source`` is an ``nn.Module`` (with ``example_inputs``), an ``ExportedProgram`` or a ``.pt2``
     file. ``progress(stage, seconds)`` is called after each stage. Raises ``ModelError``,
@@ -66,7 +67,9 @@ def compile(
     """
     options = options or Options()
     target = Target.load(target) if isinstance(target, str) else target
-    board.find_compiler(target)
+    llvm = target.codegen.kind == LLVM
+    if not llvm:
+        board.find_compiler(target)
     stage = Stages(progress)
     with pass_context(options):
         lowered = lower(source, target, example_inputs, options, stage)
@@ -76,7 +79,7 @@ def compile(
 
         with stage("schedule"):
             tuned = tuned_ways(options, target)
-            kernels = schedule(lowered.legal, target.isa, tuned)
+            kernels = schedule(lowered.legal, target.isa, tuned, target.codegen.kind)
         with stage("emit"):
             model = make_model(
                 lowered.legal,
@@ -88,6 +91,7 @@ def compile(
                 initial=lowered.initial,
                 scales=None if lowered.integers is None else lowered.integers.scales,
                 memory=options.memory,
+                llvm=target if llvm else None,
             )
     with stage("footprint"):
         footprint = board.footprint(model, target)
@@ -235,7 +239,12 @@ def trace(
 
 
 def _check_compiled_for(model: Model, target: Target) -> None:
-    """Refuse C that uses instructions that ``target`` does not have."""
+    """Refuse code that uses instructions that ``target`` does not have."""
+    if model.core and model.core != target.core:
+        raise TargetError(
+            f"model {model.name} is an object for {model.core}, and {target.name} has a "
+            f"{target.core}; compile it for {target.name}"
+        )
     if model.target in names():
         lacking = set(Target.load(model.target).isa) - set(target.isa)
         if lacking:

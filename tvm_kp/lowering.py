@@ -195,7 +195,7 @@ def tuned_ways(options: Options, target: Target) -> TunedWays:
     best = tuning_records.best(found.records, target.core, tvm.__version__, CYCLES)
     if not best.records:
         best = tuning_records.best(found.records, target.core, tvm.__version__, INSTRUCTIONS)
-    return TunedWays(best, target.isa, len(found.damaged))
+    return TunedWays(best, target.isa, len(found.damaged), target.codegen.kind)
 
 
 def pass_context(options: Options) -> tvm.transform.PassContext:

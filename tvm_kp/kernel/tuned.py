@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
+from tvm_kp.codegen import C
 from tvm_kp.kernel.identity import key
-from tvm_kp.kernel.schedule import Way, is_offered
+from tvm_kp.kernel.schedule import Way, is_of_kind, is_offered
 from tvm_kp.tuning_records import Best, Record
 
 
@@ -20,16 +21,16 @@ class TunedWays:
     """Looks functions up for ``schedule``; ``used`` and ``stale`` count what it found.
 
     Stale are records of another TVM, and ways that the rules do not offer any more; ``damaged``
-    are lines that are no records.
+    are lines that are no records. Rules that are not for this ``kind`` of code are passed over.
     """
 
-    def __init__(self, best: Best, isa: Sequence[str], damaged: int = 0) -> None:
-        self._records, self._isa = best.records, isa
+    def __init__(self, best: Best, isa: Sequence[str], damaged: int = 0, kind: str = C) -> None:
+        self._records, self._isa, self._kind = best.records, isa, kind
         self.used, self.stale, self.damaged = 0, best.stale, damaged
 
     def __call__(self, function: tirx.PrimFunc) -> Way | None:
         record = self._records.get(key(function))
-        if record is None:
+        if record is None or not is_of_kind(record.rule, self._kind):
             return None
         way = way_of(record)
         if not is_offered(function, self._isa, way):
