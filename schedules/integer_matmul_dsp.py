@@ -14,7 +14,6 @@ from tvm_kp.kernel.product_tiles import tiles_of
 from tvm_kp.kernel.space import Choose
 
 ISA = {"dsp"}
-KINDS = {"c"}
 PRIORITY = 1
 VERSION = 1
 

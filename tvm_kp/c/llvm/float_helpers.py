@@ -65,7 +65,7 @@ def _move(verb: str, count: int) -> str:
         f"  %to{k} = getelementptr float, ptr %{'target' if verb == 'load' else 'source'}, i32 {k}"
         for k in range(count)
     ]
-    head = f"define void @kp_{verb}{count}(ptr %target, ptr %source) {{"
+    head = f"define i32 @kp_{verb}{count}(ptr %target, ptr %source) {{"
     if verb == "load":
         outputs = ",".join(f"={{{name}}}" for name in names)
         moved = [
@@ -82,7 +82,7 @@ def _move(verb: str, count: int) -> str:
             f'  call void asm "vstmia $1, {listed}", "=*m,r,{inputs}"'
             f"({memory} %target, ptr %target, {values}) nounwind memory(argmem: write)",
         ]
-    return "\n".join([head, *places, *moved, "  ret void", "}"])
+    return "\n".join([head, *places, *moved, "  ret i32 0", "}"])
 
 
 _MOVES = [_move(verb, count) for verb in ("load", "store") for count in range(2, 9)]

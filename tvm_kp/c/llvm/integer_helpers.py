@@ -5,6 +5,11 @@ LLVM makes SSAT of minima and maxima by itself.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from tvm_kp.c.llvm.products import product_text
+from tvm_kp.c.llvm.unpacking import UNPACKING
+
 _MULTIPLY_HIGH_DSP = """\
 define i32 @kp_multiply_high(i32 %a, i32 %b) {
   %high = call i32 asm "smmulr $0, $1, $2", "=r,r,r"(i32 %a, i32 %b) nounwind memory(none)
@@ -38,8 +43,7 @@ _INTERPOLATE_DSP = f"""\
   %total = call i32 @llvm.arm.smlad(i32 %entries, i32 %weights, i32 %offset)
   %result = ashr i32 %total, %shift
   ret i32 %result
-}}
-declare i32 @llvm.arm.smlad(i32, i32, i32)"""
+}}"""
 
 _INTERPOLATE = f"""\
 {_START}\
@@ -58,7 +62,23 @@ _INTERPOLATE = f"""\
 }}"""
 
 
-def integer_text(dsp: bool) -> str:
-    """Definitions of the helpers, with the instructions of ``dsp`` if there are these."""
-    chosen = (_MULTIPLY_HIGH_DSP, _INTERPOLATE_DSP) if dsp else (_MULTIPLY_HIGH, _INTERPOLATE)
-    return "\n".join(chosen)
+_DSP = """\
+declare i32 @llvm.arm.smlad(i32, i32, i32)
+declare i32 @llvm.arm.sxtb16(i32)"""
+
+_DECLARED = """\
+declare i32 @llvm.smin.i32(i32, i32)
+declare i32 @llvm.smax.i32(i32, i32)
+declare i32 @llvm.fshr.i32(i32, i32, i32)"""
+
+
+def integer_text(used: Collection[str], dsp: bool) -> str:
+    """Definitions of the helpers; those that need instructions of ``dsp`` where there are these.
+
+    ``used`` are the helpers that are called.
+    """
+    if not dsp:
+        return "\n".join([_DECLARED, _MULTIPLY_HIGH, _INTERPOLATE])
+    products = (product_text(name) for name in sorted(used) if name.startswith("kp_product"))
+    helpers = (_MULTIPLY_HIGH_DSP, _INTERPOLATE_DSP, *UNPACKING.values(), *products)
+    return "\n".join([_DECLARED, _DSP, *helpers])

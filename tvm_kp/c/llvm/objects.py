@@ -8,7 +8,7 @@ from pathlib import Path
 import tvm
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import StringImm
+from tvm.ir import Call, StringImm
 
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.llvm.addresses import share_addresses
@@ -49,8 +49,21 @@ def _object(emission: Emission, target: Target, hooks: bool) -> bytes:
 
 def _text(emission: Emission, target: Target, hooks: bool) -> str:
     """LLVM's text of all that is no TIR."""
-    helpers = float_text("fpu" in target.isa), integer_text("dsp" in target.isa)
+    helpers = float_text("fpu" in target.isa), integer_text(_called(emission), "dsp" in target.isa)
     return "\n".join([assembly_text(target.core != HOST, hooks), data_text(emission), *helpers])
+
+
+def _called(emission: Emission) -> set[str]:
+    """The helpers that operators call by name."""
+    found: set[str] = set()
+
+    def note(call: Call) -> None:
+        if call.op.name == "tirx.call_extern":
+            found.add(call.args[0].value)
+
+    for name in emission.order:
+        tvm_ffi.structural_walk(emission.operators[name].body, (Call, note))
+    return found
 
 
 def _importing(function: tirx.PrimFunc, text: str) -> tirx.PrimFunc:
