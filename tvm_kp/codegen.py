@@ -87,9 +87,15 @@ def tvm_target(
     lacking += ["-fp64"] if any("-sp-" in flag for flag in cflags) else []
     return {
         **table,
-        "mtriple": codegen.mtriple or triple,
+        "mtriple": _normal(codegen.mtriple or triple),
         "mcpu": core,
         "mattr": [*fused, *lacking, *codegen.mattr],
         "mfloat-abi": abi,
         "vector-width": 128 if "mve" in isa else 32,
     }
+
+
+def _normal(triple: str) -> str:
+    """With the vendor that is often left out: TVM has LLVM read the parts by their places."""
+    parts = triple.split("-")
+    return "-".join([parts[0], "unknown", *parts[1:]] if len(parts) == 3 else parts)

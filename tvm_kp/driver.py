@@ -14,7 +14,7 @@ from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrenc
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
 from tvm_kp.codegen import LLVM
-from tvm_kp.errors import ModelError, TargetError, told
+from tvm_kp.errors import InputError, ModelError, TargetError, told
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context, tuned_ways
 from tvm_kp.target import Target, names
 
@@ -63,11 +63,17 @@ def compile(
 
     ``source`` is an ``nn.Module`` (with ``example_inputs``), an ``ExportedProgram`` or a ``.pt2``
     file. ``progress(stage, seconds)`` is called after each stage. Raises ``ModelError``,
-    ``TargetError``, ``FitError``, ``BuildError``, ``OutputError`` or ``MissingToolError``.
+    ``InputError``, ``TargetError``, ``FitError``, ``BuildError``, ``OutputError`` or
+    ``MissingToolError``.
     """
     options = options or Options()
     target = Target.load(target) if isinstance(target, str) else target
     llvm = target.codegen.kind == LLVM
+    if llvm and options.workspace_io:
+        raise InputError(
+            "inputs and outputs in the workspace are for kind c: objects have no functions that "
+            "tell where these are; compile to C, or keep them apart"
+        )
     if not llvm:
         board.find_compiler(target)
     stage = Stages(progress)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_kp import toml_record
-from tvm_kp.codegen import KINDS, Codegen, llvm_codegen, tvm_target
+from tvm_kp.codegen import KINDS, LLVM, Codegen, llvm_codegen, tvm_target
 from tvm_kp.codegen import validate as validate_codegen
 from tvm_kp.errors import TargetError
 from tvm_kp.toml_record import expect, record, unknown
@@ -176,7 +176,12 @@ class Target:
 
 
 def check_counts(target: Target, instead: str) -> None:
-    """Raises TargetError, which says what to do ``instead``, unless instructions are counted."""
+    """Raises TargetError, which says what to do ``instead``, unless C runs and is counted."""
+    if target.codegen.kind == LLVM:
+        raise TargetError(
+            f"kernels are tried as C, and this target is of kind {LLVM}: give {target.name} of "
+            "kind c; what is found counts for both"
+        )
     if target.runner.kind != "qemu":
         raise TargetError(f"{target.name} counts no instructions: {instead}")
 

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 
 _SYMBOLS = 2  # type of a section
 _WRITE, _ALLOC = 1, 2  # flags
+_WEAK = 2  # binding
 _NAMED = (1, 2)  # types of symbols: object, function
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A function or object of ``nbytes`` in ``section``; one without it is defined elsewhere."""
+    """A function or object of ``nbytes`` in ``section``.
+
+    One without a section is defined elsewhere, and ``is_needed`` unless it is weak.
+    """
 
     name: str
     nbytes: int
     section: str
+    is_needed: bool
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class ObjectFile:
             name, _, nbytes, info, _, where = struct.unpack_from("<IIIBBH", self._content, place)
             if where == 0 or info & 15 in _NAMED:
                 section = self._names[where] if 0 < where < len(self._names) else ""
-                yield Symbol(self._text(texts, name), nbytes, section)
+                needed = where == 0 and info >> 4 != _WEAK
+                yield Symbol(self._text(texts, name), nbytes, section, needed)
 
     def _section(self, place: int) -> _Section:
         name, kind, flags, _, offset, nbytes, link = struct.unpack_from("<7I", self._content, place)

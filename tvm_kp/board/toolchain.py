@@ -101,6 +101,10 @@ def footprint(model: Model, target: Target) -> Footprint:
     return replace(_footprint(model, flash, ram, symbols), stack_bytes=stack)
 
 
+# What TVM puts into every object, and a linker leaves out if nothing uses it.
+_UNUSED = ".text.tvm.fp16.conv"
+
+
 def _of_object(model: Model) -> Footprint:
     """What is known without a linker: the C library's functions by name alone."""
     (content,) = (model.objects[name] for name in model.objects if "/" not in name)
@@ -108,13 +112,16 @@ def _of_object(model: Model) -> Footprint:
     defined = [
         (f"{s.name} ({'ram' if s.section in found.ram else 'flash'})", s.nbytes)
         for s in found.symbols()
-        if s.section
+        if s.section and not s.section.endswith(_UNUSED)
     ]
+    in_flash = (*_FLASH, model.constants_section)
     flash = sum(
-        n for name, n in found.flash.items() if name.startswith((*_FLASH, model.constants_section))
+        nbytes
+        for name, nbytes in found.flash.items()
+        if name.startswith(in_flash) and not name.endswith(_UNUSED)
     )
     whole = _footprint(model, flash, sum(found.ram.values()), defined)
-    needed = sorted(s.name for s in found.symbols() if not s.section)
+    needed = sorted(s.name for s in found.symbols() if s.is_needed)
     return replace(whole, stack_bytes=None, uncounted=tuple(needed))
 
 

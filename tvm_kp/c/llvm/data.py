@@ -28,7 +28,7 @@ _HOOKS = ("tvmgen_profile_begin", "tvmgen_profile_end", "tvmgen_trace")
 
 # Nothing throws here, which LLVM cannot know of functions that are elsewhere: it says how to unwind
 # them, and the library that would do that is not to be linked.
-_NO_UNWINDER = (".weak __aeabi_unwind_cpp_pr0",)
+_NO_UNWINDER = tuple(f".weak __aeabi_unwind_cpp_pr{k}" for k in range(3))
 
 
 def assembly_text(thumb: bool, hooks: bool) -> str:

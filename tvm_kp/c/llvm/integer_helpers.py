@@ -10,12 +10,7 @@ from collections.abc import Collection
 from tvm_kp.c.llvm.products import product_text
 from tvm_kp.c.llvm.unpacking import UNPACKING
 
-_MULTIPLY_HIGH_DSP = """\
-define i32 @kp_multiply_high(i32 %a, i32 %b) {
-  %high = call i32 asm "smmulr $0, $1, $2", "=r,r,r"(i32 %a, i32 %b) nounwind memory(none)
-  ret i32 %high
-}"""
-
+# With DSP this is SMMULR.
 _MULTIPLY_HIGH = """\
 define i32 @kp_multiply_high(i32 %a, i32 %b) {
   %wide_a = sext i32 %a to i64
@@ -80,5 +75,5 @@ def integer_text(used: Collection[str], dsp: bool) -> str:
     if not dsp:
         return "\n".join([_DECLARED, _MULTIPLY_HIGH, _INTERPOLATE])
     products = (product_text(name) for name in sorted(used) if name.startswith("kp_product"))
-    helpers = (_MULTIPLY_HIGH_DSP, _INTERPOLATE_DSP, *UNPACKING.values(), *products)
+    helpers = (_MULTIPLY_HIGH, _INTERPOLATE_DSP, *UNPACKING.values(), *products)
     return "\n".join([_DECLARED, _DSP, *helpers])

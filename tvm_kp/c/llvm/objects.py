@@ -20,6 +20,9 @@ from tvm_kp.c.llvm.integer_helpers import integer_text
 from tvm_kp.c.llvm.pointers import with_pointers
 from tvm_kp.target import HOST, Target
 
+# An empty section, for which ld warns of every other object that has none.
+_LINUX_STACK, _NO_STACK = b".note.GNU-stack\0", b".comment.no_one\0"
+
 
 def objects(emission: Emission, target: Target) -> dict[str, bytes]:
     """The objects by file name: ``<mod>_lib0.o``, and the same with hooks in ``hooks/``."""
@@ -44,7 +47,7 @@ def _object(emission: Emission, target: Target, hooks: bool) -> bytes:
     with tempfile.TemporaryDirectory(prefix="tvm_kp-") as folder:
         path = Path(folder) / "model.o"
         made.write_to_file(str(path), "o")
-        return path.read_bytes()
+        return path.read_bytes().replace(_LINUX_STACK, _NO_STACK)
 
 
 def _text(emission: Emission, target: Target, hooks: bool) -> str:
