@@ -48,6 +48,13 @@ def test_what_the_rules_do_not_offer_is_stale(function: tirx.PrimFunc) -> None:
     assert (known.used, known.stale) == (0, 1)
 
 
+def test_rules_for_another_kind_of_code_are_passed_over(function: tirx.PrimFunc) -> None:
+    found = best([record(function, Way("integer_matmul_mve", 1), 10.0)], CORE, TVM)
+    known = TunedWays(found, (*ISA, "mve"), kind="llvm")
+    assert known(function) is None
+    assert (known.used, known.stale) == (0, 0)
+
+
 def test_what_another_tvm_measured_is_stale(function: tirx.PrimFunc) -> None:
     known = tuned(record(function, ways(function, ISA)[0], 10.0, tvm="0.26"))
     assert known(function) is None

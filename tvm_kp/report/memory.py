@@ -73,7 +73,7 @@ def _uncounted(footprint: Footprint) -> str:
     """What the sizes lack where nothing was linked."""
     if not footprint.uncounted:
         return ""
-    return f"Code without the C library's {', '.join(footprint.uncounted)}: there is no linker."
+    return f"Without {', '.join(footprint.uncounted)} of the C library: there is no linker."
 
 
 def _planned(model: Model) -> str:

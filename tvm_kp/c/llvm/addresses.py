@@ -40,7 +40,9 @@ def _shared(loop: tirx.For) -> tirx.For:
     ]
     starts = {place.key: place for place in places if place.offset}
     views = {
-        key: tirx.decl_buffer((1,), str(place.buffer.dtype), f"{place.buffer.name}_near")
+        key: tirx.decl_buffer(
+            place.buffer.shape, str(place.buffer.dtype), f"{place.buffer.name}_near"
+        )
         for key, place in starts.items()
     }
 
