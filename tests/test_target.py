@@ -86,7 +86,7 @@ def test_spellings(spec: str, name: str) -> None:
 
 
 def test_kernels_are_tuned_as_c() -> None:
-    with pytest.raises(TargetError, match="tried as C.*give mps2-an386 of kind c"):
+    with pytest.raises(TargetError, match=r"tried as C.*give mps2-an386 of kind c"):
         check_counts(Target.load("llvm -mcpu=cortex-m4"), "tune")
 
 

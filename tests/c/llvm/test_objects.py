@@ -103,8 +103,6 @@ def test_streams_and_pools() -> None:
     ("spec", "architecture", "hard"),
     [
         ("llvm -mcpu=cortex-m0plus", "v6S-M", False),
-        ("llvm -mcpu=cortex-m3", "v7", False),
-        ("llvm -mcpu=cortex-m4", "v7E-M", True),
         ("llvm -mcpu=cortex-m55", "v8.1-M.mainline", True),
     ],
 )
