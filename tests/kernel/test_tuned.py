@@ -48,8 +48,10 @@ def test_what_the_rules_do_not_offer_is_stale(function: tirx.PrimFunc) -> None:
     assert (known.used, known.stale) == (0, 1)
 
 
-def test_rules_for_another_kind_of_code_are_passed_over(function: tirx.PrimFunc) -> None:
-    found = best([record(function, Way("integer_matmul_mve", 1), 10.0)], CORE, TVM)
+def test_rules_that_other_code_prefers_are_passed_over(function: tirx.PrimFunc) -> None:
+    way = ways(function, ISA)[0]
+    found = best([record(function, way, 10.0)], CORE, TVM)
+    assert TunedWays(found, ISA, kind="llvm")(function) == way
     known = TunedWays(found, (*ISA, "mve"), kind="llvm")
     assert known(function) is None
     assert (known.used, known.stale) == (0, 0)

@@ -54,12 +54,9 @@ Tuned = Callable[[tirx.PrimFunc], Way | None]
 
 def load_rules(isa: Sequence[str], kind: str = C) -> list[Rule]:
     """The rules for a core with the features ``isa`` and for a ``kind`` of code, best first."""
-    usable = [rule for rule in _every_rule() if rule.isa <= set(isa) and kind in rule.kinds]
+    rules = [_load(path) for path in sorted(content_dir("schedules").glob("*.py"))]
+    usable = [rule for rule in rules if rule.isa <= set(isa) and kind in rule.kinds]
     return sorted(usable, key=lambda rule: (-len(rule.isa), -rule.priority, rule.name))
-
-
-def _every_rule() -> list[Rule]:
-    return [_load(path) for path in sorted(content_dir("schedules").glob("*.py"))]
 
 
 def _load(path: Path) -> Rule:
@@ -117,9 +114,14 @@ def ways(function: tirx.PrimFunc, isa: Sequence[str]) -> list[Way]:
     return [] if default is None else [default, *(way for way in found if way != default)]
 
 
-def is_of_kind(rule: str, kind: str) -> bool:
-    """Whether ``rule`` is for this ``kind`` of code, or there is none of its name."""
-    return all(kind in one.kinds for one in _every_rule() if one.name == rule)
+def default_rule(function: tirx.PrimFunc, isa: Sequence[str], kind: str) -> str | None:
+    """The name of the first rule that applies, if any does."""
+    applying = (
+        rule.name
+        for rule in load_rules(isa, kind)
+        if rule.module.apply(s_tir.Schedule(function), Choose()) is not None
+    )
+    return next(applying, None)
 
 
 def is_offered(function: tirx.PrimFunc, isa: Sequence[str], way: Way) -> bool:

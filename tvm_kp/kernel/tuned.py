@@ -8,7 +8,7 @@ from tvm import tirx
 
 from tvm_kp.codegen import C
 from tvm_kp.kernel.identity import key
-from tvm_kp.kernel.schedule import Way, is_of_kind, is_offered
+from tvm_kp.kernel.schedule import Way, default_rule, is_offered
 from tvm_kp.tuning_records import Best, Record
 
 
@@ -21,7 +21,8 @@ class TunedWays:
     """Looks functions up for ``schedule``; ``used`` and ``stale`` count what it found.
 
     Stale are records of another TVM, and ways that the rules do not offer any more; ``damaged``
-    are lines that are no records. Rules that are not for this ``kind`` of code are passed over.
+    are lines that are no records. All were measured in C: for another ``kind`` of code they choose
+    among the ways of the default rule alone.
     """
 
     def __init__(self, best: Best, isa: Sequence[str], damaged: int = 0, kind: str = C) -> None:
@@ -30,7 +31,9 @@ class TunedWays:
 
     def __call__(self, function: tirx.PrimFunc) -> Way | None:
         record = self._records.get(key(function))
-        if record is None or not is_of_kind(record.rule, self._kind):
+        if record is None:
+            return None
+        if self._kind != C and record.rule != default_rule(function, self._isa, self._kind):
             return None
         way = way_of(record)
         if not is_offered(function, self._isa, way):

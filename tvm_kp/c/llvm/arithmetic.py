@@ -18,8 +18,9 @@ def lower_arithmetic(function: tirx.PrimFunc, target: tvm.target.Target) -> tirx
 
     ``target`` is one of kind ``llvm``.
     """
+    vectors = tirx.transform.VectorizeLoop()(tvm.IRModule({"main": function}))["main"]
     rules = (Call, _call), (tirx.Max, _larger), (tirx.Min, _smaller)
-    lowered = function.with_body(tvm_ffi.structural_map(function.body, rules))
+    lowered = vectors.with_body(tvm_ffi.structural_map(vectors.body, rules))
     module = tvm.IRModule({"main": lowered.with_attr("target", target)})
     return tirx.transform.LowerIntrin()(module)["main"]
 
