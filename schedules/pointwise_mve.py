@@ -5,22 +5,19 @@ What is left of elements that are no multiple of four is a loop over single ones
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 from tvm import tirx
 from tvm.ir import Call, Expr, TensorLoad
 from tvm.ir.prim.expr import BitwiseAnd, RShift
 from tvm.s_tir import SBlock, Schedule
 from tvm.tirx import IntImm
 
+from tvm_kp.kernel.elementwise import LANES, place, stores_elements
 from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.tiling import merge_pointwise
 
 ISA = {"mve"}
 KINDS = {"c"}
 VERSION = 1
-LANES = 4
 UNROLLS = (1, 2, 4)  # vectors
 
 # What tvm_kp/c/vectors.py knows: arithmetic of int32, and what widens to it.
@@ -53,19 +50,15 @@ def apply(sch: Schedule, choose: Choose) -> Schedule | None:
 
 def _is_known(block: SBlock) -> bool:
     """Whether the block computes every element from those at the same place, as vectors can."""
-    store = block.body
-    axes = _place([v.dom.extent for v in block.iter_vars], [v.var for v in block.iter_vars])
-    if not isinstance(store, tirx.BufferStore) or math.prod(axes.values()) < LANES:
-        return False
-    stored = _place(store.buffer.shape, store.indices)
-    return stored == axes and str(store.buffer.dtype) in _TYPES and _is_vector(store.value, axes)
+    axes = stores_elements(block, _TYPES)
+    return axes is not None and _is_vector(block.body.value, axes)
 
 
 def _is_vector(expr: Expr, axes: dict[Expr, int]) -> bool:
     dtype = str(expr.ty.dtype)
     if isinstance(expr, TensorLoad):
         # Where all axes have size one the element is a number.
-        return dtype in _TYPES and _place(expr.source.shape, expr.indices) in ({}, axes)
+        return dtype in _TYPES and place(expr.source.shape, expr.indices) in ({}, axes)
     if isinstance(expr, tirx.Cast):
         return dtype in _TYPES and _is_vector(expr.value, axes)
     if isinstance(expr, RShift):
@@ -77,9 +70,3 @@ def _is_vector(expr: Expr, axes: dict[Expr, int]) -> bool:
     if isinstance(expr, Call) and expr.op.name == "tirx.kp_multiply_high":
         return all(_is_vector(arg, axes) for arg in expr.args)
     return isinstance(expr, IntImm) and dtype in _TYPES
-
-
-def _place(sizes: Iterable[Expr], indices: Iterable[Expr]) -> dict[Expr, int]:
-    """The size of the axis of every index, in order, without axes of size one."""
-    pairs = ((index, int(size)) for index, size in zip(indices, sizes, strict=True))
-    return {index: size for index, size in pairs if size > 1}

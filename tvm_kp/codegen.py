@@ -25,8 +25,8 @@ _ARCHITECTURES = {
     "cortex-m85": "thumbv8.1m.main",
 }
 # TVM says that no two parameters share memory, even where some may; its ``noalias`` says it too,
-# where that is so.
-_OPTIONS_OF_LLVM = ["-enable-tbaa:bool=0"]
+# where that is so. Of straight lines LLVM 22 makes some vectors that it uses before they are there.
+_OPTIONS_OF_LLVM = ["-enable-tbaa:bool=0", "-vectorize-slp:bool=0"]
 # What LLVM gives to a core, of which a board may have less.
 _FEATURES = {"dsp": "-dsp", "fpu": "-fpregs", "mve": "-mve"}
 

@@ -101,11 +101,11 @@ def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
     start = sch.decompose_reduction(block, k_step)
     tile_depth = len(outer) + 2
     for part in (block, weights, inputs, start, results):
-        *loops, last = sch.get_loops(part)[tile_depth:]
-        for loop in (*loops, last):
+        loops = sch.get_loops(part)[tile_depth:]
+        for loop in loops:
             if sch.get(loop).loop_var.same_as(sch.get(k_step).loop_var):
                 continue
-            if not tile.vectorized or loop is not last or part is inputs:
+            if not tile.vectorized or loop is not loops[-1] or part is inputs:
                 sch.unroll(loop)
             elif part is not block:
                 sch.vectorize(loop)

@@ -11,6 +11,9 @@ from tvm import tirx
 from tvm.ir import Call, Expr
 
 from tvm_kp.c.expressions import MATH
+from tvm_kp.c.llvm.vectors import widen_scalars
+
+VECTORIZABLE = ("tanh", "sigmoid")
 
 
 def lower_arithmetic(function: tirx.PrimFunc, target: tvm.target.Target) -> tirx.PrimFunc:
@@ -18,7 +21,8 @@ def lower_arithmetic(function: tirx.PrimFunc, target: tvm.target.Target) -> tirx
 
     ``target`` is one of kind ``llvm``.
     """
-    vectors = tirx.transform.VectorizeLoop()(tvm.IRModule({"main": function}))["main"]
+    wide = tvm.IRModule({"main": widen_scalars(function)})
+    vectors = tirx.transform.VectorizeLoop()(wide)["main"]
     rules = (Call, _call), (tirx.Max, _larger), (tirx.Min, _smaller)
     lowered = vectors.with_body(tvm_ffi.structural_map(vectors.body, rules))
     module = tvm.IRModule({"main": lowered.with_attr("target", target)})
@@ -39,6 +43,8 @@ def _call(call: Call) -> Expr:
         return tirx.const(1.0, dtype) / tirx.call_extern(dtype, MATH["sqrt"], *args)
     if name in MATH and dtype == "float32":
         return tirx.call_extern(dtype, MATH[name], *args)
+    if name in VECTORIZABLE and dtype == "float32x4":
+        return tirx.call_extern(dtype, f"{MATH[name]}_x4", *args)
     return call
 
 

@@ -3,56 +3,89 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tvm_kp.c.support import TANH_LIMIT, TANH_P, TANH_Q
 
+_ONE, _FOUR = "float", "<4 x float>"
 
-def _float(value: float) -> str:
-    """A float32 as LLVM writes it: the bits of the double that is equal."""
-    (single,) = struct.unpack("<f", struct.pack("<f", value))
-    return f"0x{struct.unpack('<Q', struct.pack('<d', single))[0]:016X}"
-
-
-def _horner(name: str, coefficients: tuple[float, ...]) -> Iterator[str]:
-    """``%<name>0``, the polynomial of ``%u``."""
-    last = len(coefficients) - 1
-    total = _float(coefficients[-1])
-    for power in reversed(range(last)):
-        yield f"  %{name}{power}u = fmul contract float {total}, %u"
-        number = _float(coefficients[power])
-        yield f"  %{name}{power} = fadd contract float %{name}{power}u, {number}"
-        total = f"%{name}{power}"
-
-
-_TANH = f"""\
-define float @kp_tanhf(float %x) {{
+# Beyond the limit is seldom.
+_CLAMPED = """\
   %magnitude = call float @llvm.fabs.f32(float %x)
-  %far = fcmp ogt float %magnitude, {_float(TANH_LIMIT)}
+  %far = fcmp ogt float %magnitude, {0}
   br i1 %far, label %flat, label %steep, !prof !{{!"branch_weights", i32 1, i32 2000}}
 flat:
-  %limit = call float @llvm.copysign.f32(float {_float(TANH_LIMIT)}, float %x)
+  %limit = call float @llvm.copysign.f32(float {0}, float %x)
   br label %steep
 steep:
-  %y = phi float [ %limit, %flat ], [ %x, %0 ]
-  %u = fmul contract float %y, %y
-{chr(10).join(_horner("p", TANH_P))}
-{chr(10).join(_horner("q", TANH_Q))}
-  %yp = fmul contract float %y, %p0
-  %result = fdiv contract float %yp, %q0
-  ret float %result
-}}
+  %y = phi float [ %limit, %flat ], [ %x, %0 ]"""
+_CLAMPED_FOUR = """\
+  %above = fcmp ogt <4 x float> %x, {0}
+  %upper = select <4 x i1> %above, <4 x float> {0}, <4 x float> %x
+  %below = fcmp olt <4 x float> %x, {1}
+  %y = select <4 x i1> %below, <4 x float> {1}, <4 x float> %upper"""
+
+_DECLARED = """\
 declare float @llvm.fabs.f32(float)
 declare float @llvm.copysign.f32(float, float)"""
 
-_SIGMOID = """\
-define float @kp_sigmoidf(float %x) {
-  %half = fmul contract float %x, 0.5
-  %tanh = call float @kp_tanhf(float %half)
-  %scaled = fmul contract float %tanh, 0.5
-  %result = fadd contract float %scaled, 0.5
-  ret float %result
-}"""
+
+def _number(value: float, type_: str) -> str:
+    """A float32 as LLVM writes it, the bits of the double that is equal; or four of them."""
+    (single,) = struct.unpack("<f", struct.pack("<f", value))
+    text = f"0x{struct.unpack('<Q', struct.pack('<d', single))[0]:016X}"
+    return text if type_ == _ONE else f"splat (float {text})"
+
+
+def _horner(name: str, coefficients: tuple[float, ...], type_: str) -> Iterator[str]:
+    """``%<name>0``, the polynomial of ``%u``."""
+    last = len(coefficients) - 1
+    total = _number(coefficients[-1], type_)
+    for power in reversed(range(last)):
+        yield f"  %{name}{power}u = fmul contract {type_} {total}, %u"
+        number = _number(coefficients[power], type_)
+        yield f"  %{name}{power} = fadd contract {type_} %{name}{power}u, {number}"
+        total = f"%{name}{power}"
+
+
+def _tanh(name: str, type_: str, clamped: str) -> str:
+    limits = (_number(limit, type_) for limit in (TANH_LIMIT, -TANH_LIMIT))
+    polynomials = [*_horner("p", TANH_P, type_), *_horner("q", TANH_Q, type_)]
+    return "\n".join(
+        [
+            f"define {type_} @{name}({type_} %x) {{",
+            clamped.format(*limits),
+            f"  %u = fmul contract {type_} %y, %y",
+            *polynomials,
+            f"  %yp = fmul contract {type_} %y, %p0",
+            f"  %result = fdiv contract {type_} %yp, %q0",
+            f"  ret {type_} %result",
+            "}",
+        ]
+    )
+
+
+def _sigmoid(name: str, type_: str, tanh: str) -> str:
+    half = _number(0.5, type_)
+    return f"""\
+define {type_} @{name}({type_} %x) {{
+  %half = fmul contract {type_} %x, {half}
+  %tanh = call {type_} @{tanh}({type_} %half)
+  %scaled = fmul contract {type_} %tanh, {half}
+  %result = fadd contract {type_} %scaled, {half}
+  ret {type_} %result
+}}"""
+
+
+_FUNCTIONS = (
+    _DECLARED,
+    _tanh("kp_tanhf", _ONE, _CLAMPED),
+    _sigmoid("kp_sigmoidf", _ONE, "kp_tanhf"),
+)
+_FUNCTIONS_FOUR = (
+    _tanh("kp_tanhf_x4", _FOUR, _CLAMPED_FOUR),
+    _sigmoid("kp_sigmoidf_x4", _FOUR, "kp_tanhf_x4"),
+)
 
 
 def _move(verb: str, count: int) -> str:
@@ -88,6 +121,7 @@ def _move(verb: str, count: int) -> str:
 _MOVES = [_move(verb, count) for verb in ("load", "store") for count in range(2, 9)]
 
 
-def float_text(fpu: bool) -> str:
-    """Definitions of the helpers, with the instructions of an ``fpu`` if there is one."""
-    return "\n".join([_TANH, _SIGMOID, *(_MOVES if fpu else [])])
+def float_text(isa: Collection[str]) -> str:
+    """Definitions of the helpers that a core with ``isa`` can have."""
+    moves, vectors = _MOVES if "fpu" in isa else (), _FUNCTIONS_FOUR if "mve" in isa else ()
+    return "\n".join([*_FUNCTIONS, *vectors, *moves])

@@ -52,7 +52,7 @@ def _object(emission: Emission, target: Target, hooks: bool) -> bytes:
 
 def _text(emission: Emission, target: Target, hooks: bool) -> str:
     """LLVM's text of all that is no TIR."""
-    helpers = float_text("fpu" in target.isa), integer_text(_called(emission), "dsp" in target.isa)
+    helpers = float_text(target.isa), integer_text(_called(emission), "dsp" in target.isa)
     return "\n".join([assembly_text(target.core != HOST, hooks), data_text(emission), *helpers])
 
 
