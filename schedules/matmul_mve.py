@@ -41,7 +41,8 @@ def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     best = sorted(_shapes(product), key=lambda shape: _loads(product, shape))[:TILES]
     shapes = {str(shape): shape for shape in best}
     rows, vectors = shapes[choose("tile", tuple(shapes), str(best[0]))]
-    unroll = choose("unroll", tuple(n for n in UNROLLS if n <= product.depth), 2)
+    unrolls = tuple(n for n in UNROLLS if n <= product.depth)
+    unroll = choose("unroll", unrolls, unrolls[1] if rows > 1 and len(unrolls) > 1 else 1)
     tile_product(sch, product, Tile(rows, vectors, LANES, unroll, vectorized=True))
     return sch
 

@@ -66,7 +66,8 @@ def footprint_table(model: Model, footprint: Footprint) -> Table:
     rows.append(("stack", "without the C library's", "not known" if stack is None else stack))
     notes = [note for note in (_planned(model), _uncounted(footprint)) if note]
     columns = ("memory", "what", "bytes")
-    return Table(f"Sizes on {model.target}", columns, tuple(rows), " ".join(notes))
+    what = f"Sizes of an object for {model.core}" if model.objects else "Sizes"
+    return Table(f"{what} on {model.target}", columns, tuple(rows), " ".join(notes))
 
 
 def _uncounted(footprint: Footprint) -> str:

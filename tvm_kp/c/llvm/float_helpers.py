@@ -19,13 +19,16 @@ flat:
   br label %steep
 steep:
   %y = phi float [ %limit, %flat ], [ %x, %0 ]"""
+# Of a NaN it is false that it is above; that it is not below is what MVE does not say.
 _CLAMPED_FOUR = """\
-  %above = fcmp ogt <4 x float> %x, {0}
-  %upper = select <4 x i1> %above, <4 x float> {0}, <4 x float> %x
-  %below = fcmp olt <4 x float> %x, {1}
-  %y = select <4 x i1> %below, <4 x float> {1}, <4 x float> %upper"""
+  %magnitude = call <4 x float> @llvm.fabs.v4f32(<4 x float> %x)
+  %far = fcmp ogt <4 x float> %magnitude, {0}
+  %limit = call <4 x float> @llvm.copysign.v4f32(<4 x float> {0}, <4 x float> %x)
+  %y = select <4 x i1> %far, <4 x float> %limit, <4 x float> %x"""
 
 _DECLARED = """\
+declare <4 x float> @llvm.fabs.v4f32(<4 x float>)
+declare <4 x float> @llvm.copysign.v4f32(<4 x float>, <4 x float>)
 declare float @llvm.fabs.f32(float)
 declare float @llvm.copysign.f32(float, float)"""
 
@@ -49,12 +52,11 @@ def _horner(name: str, coefficients: tuple[float, ...], type_: str) -> Iterator[
 
 
 def _tanh(name: str, type_: str, clamped: str) -> str:
-    limits = (_number(limit, type_) for limit in (TANH_LIMIT, -TANH_LIMIT))
     polynomials = [*_horner("p", TANH_P, type_), *_horner("q", TANH_Q, type_)]
     return "\n".join(
         [
             f"define {type_} @{name}({type_} %x) {{",
-            clamped.format(*limits),
+            clamped.format(_number(TANH_LIMIT, type_)),
             f"  %u = fmul contract {type_} %y, %y",
             *polynomials,
             f"  %yp = fmul contract {type_} %y, %p0",
