@@ -14,6 +14,7 @@ from tvm_kp.kernel.integer_product import find_integer_product
 from tvm_kp.kernel.space import Choose
 
 ISA = {"mve"}
+KINDS = {"c"}
 PRIORITY = 2
 VERSION = 1
 

@@ -15,6 +15,7 @@ from tvm_kp.kernel.outer_tiles import outer_tiles_of
 from tvm_kp.kernel.space import Choose
 
 ISA = {"mve", "mve.fp"}
+KINDS = {"c"}
 VERSION = 1
 
 

@@ -15,6 +15,7 @@ from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.vector_loops import Place, place, vector_loops
 
 ISA = {"mve"}
+KINDS = {"c"}
 VERSION = 1
 
 # What tvm_kp/c/vectors.py knows: arithmetic of int32, and what widens to it.

@@ -132,16 +132,22 @@ def small_board(attached_boards: AttachedBoards) -> Target:
 
 @pytest.fixture(scope="session")
 def model_of() -> Callable[..., Model]:
-    """A Relax module, factorized or not, through the stages that are left to its C."""
+    """A Relax module, factorized or not, through the stages that are left to its code."""
     from tvm_kp import graph
     from tvm_kp.c.model import make_model
     from tvm_kp.kernel.schedule import schedule
 
     def make(mod: tvm.IRModule, target: str = "host", name: str = "m", alignment: int = 8) -> Model:
-        legal = graph.legalize()(mod)
-        kernels = schedule(legal, Target.load(target).isa)
+        legal, loaded = graph.legalize()(mod), Target.load(target)
+        kernels = schedule(legal, loaded.isa, kind=loaded.codegen.kind)
         return make_model(
-            legal, kernels, name=name, target=target, alignment=alignment, decisions=()
+            legal,
+            kernels,
+            name=name,
+            target=loaded.name,
+            alignment=alignment,
+            decisions=(),
+            llvm=loaded if loaded.codegen.kind == "llvm" else None,
         )
 
     return make

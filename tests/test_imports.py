@@ -22,6 +22,7 @@ LAYERS = (
         *(
             "artifacts",
             "target",
+            "codegen",
             "toml_record",
             "uart",
             "errors",

@@ -1,4 +1,5 @@
-"""Quantized models: numpy, TVM's virtual machine, C here and C on the boards give the same bits.
+"""Quantized models: numpy, TVM's virtual machine, C and objects, here and on the boards, give the
+same bits.
 
 The models are those of ``test_parity``'s kind: ten small recurrences side by side, whose float
 outputs the integers must come near.
@@ -30,6 +31,7 @@ from tvm_kp.graph.integer_operators import legalizations
 from tvm_kp.graph.rewrite import bindings, name_of, returned
 
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547", "mps2-an385")
+OBJECTS = tuple(f"llvm -mcpu=cortex-{core}" for core in ("m3", "m4", "m7", "m55"))
 DECIBELS = {"int8": 25, "int16x8": 45}
 BUNDLES, PARTS = 4, 8
 FORMS = tuple(DECIBELS)
@@ -228,7 +230,7 @@ def test_bundles_agree_everywhere(seed, model_of):
     form = FORMS[seed % 2]
     model, examples = drawn(seed)
     integers, records = quantized(model, examples, form)
-    targets = ("host", BOARDS[seed % len(BOARDS)])
+    targets = ("host", BOARDS[seed % len(BOARDS)], OBJECTS[seed])
     found = check_same(integers, records, targets, model_of)
     if seed < len(FORMS):
         check_vm(integers, records)

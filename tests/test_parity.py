@@ -1,4 +1,4 @@
-"""Random models: PyTorch, TVM's virtual machine, the C here and the C on a board agree.
+"""Random models: PyTorch, TVM's virtual machine, C and objects, here and on a board, agree.
 
 Ten models at a time are the parts of one, which is exported and compiled as a whole: an import,
 a build and a start of the emulator cost more than a small model.
@@ -28,6 +28,7 @@ BUNDLES, PARTS, RECORDS = 6, 10, 3
 CELL_BUNDLES, CELL_TRIED = 24, 9  # of 16 parts each
 ON_VM = 4  # one in so many bundles: building for it takes as long as all else
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547", "mps2-an385")
+OBJECTS = ("llvm", "llvm -mcpu=cortex-m4", "llvm -mcpu=cortex-m55")
 STRUCTURES = ("dense", "joint", "apart", "recurrent only", "input only")
 TOLERANCE = 1e-5
 
@@ -256,7 +257,7 @@ def test_bundles_agree_everywhere(seed: int, model_of: Callable[..., Model]) -> 
     mod = imported(export(model, examples))
     if seed % ON_VM == 0:
         compare(run_vm(mod, examples), expected, model)
-    for target in ("host", BOARDS[seed % len(BOARDS)]):
+    for target in ("host", BOARDS[seed % len(BOARDS)], *OBJECTS[seed : seed + 1]):
         compare(run_c(model_of(mod, target), examples), expected, model)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_kp.errors import TargetError
-from tvm_kp.target import CORES, Target, content_dir, names
+from tvm_kp.target import CORES, Target, check_counts, content_dir, names
 
 BOARD = """\
 name = "mine"
@@ -83,6 +83,11 @@ def test_a_users_board_takes_shipped_files_and_prefers_its_own(tmp_path: Path) -
 )
 def test_spellings(spec: str, name: str) -> None:
     assert Target.load(spec).name == name
+
+
+def test_kernels_are_tuned_as_c() -> None:
+    with pytest.raises(TargetError, match=r"tried as C.*give mps2-an386 of kind c"):
+        check_counts(Target.load("llvm -mcpu=cortex-m4"), "tune")
 
 
 def test_path_to_json(tmp_path: Path) -> None:

@@ -195,6 +195,9 @@ class Model:
     The workspace was planned by ``planner``; no plan in one piece needs less than
     ``workspace_bound`` bytes. It is the model's own unless there are ``pools``, which are aligned
     to ``pool_alignment`` bytes, and with ``workspace_io`` inputs and outputs lie in it.
+
+    One of kind ``llvm`` has no ``sources`` but ``objects``, which run on ``core``: those in
+    ``hooks/`` take the place of the others where hooks are wanted.
     """
 
     name: str
@@ -218,6 +221,8 @@ class Model:
     pool_alignment: int = 8
     workspace_io: bool = False
     constants_section: str = ".rodata.tvm"
+    objects: Mapping[str, bytes] = field(default_factory=dict)
+    core: str = ""
 
     @property
     def header_name(self) -> str:
@@ -239,23 +244,26 @@ class Model:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a model as its target's compiler made it, without harness.
+    """Bytes of a model as its target's compiler, or LLVM, made it, without harness.
 
     ``tables_bytes`` are those of interpolated functions, ``code_bytes`` all that is neither these
     nor weights; ``ram_bytes`` leave out the stack, of which ``stack_bytes`` are used beside what
     the C library needs; ``sections`` is the table shown when something does not fit: (what,
     bytes), largest first. ``pools`` are the parts of the RAM that may lie in memories of their
-    own, and ``constants_section`` is the section of weights and tables.
+    own, and ``constants_section`` is the section of weights and tables. LLVM does not say how
+    much stack it uses, None; and without a linker functions of the C library, ``uncounted``, are
+    known by name alone.
     """
 
     code_bytes: int
     weights_bytes: int
     ram_bytes: int
     sections: tuple[tuple[str, int], ...] = ()
-    stack_bytes: int = 0
+    stack_bytes: int | None = 0
     tables_bytes: int = 0
     pools: tuple[Pool, ...] = ()
     constants_section: str = ""
+    uncounted: tuple[str, ...] = ()
 
     @property
     def flash_bytes(self) -> int:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_kp import board, calibration
-from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrence, RunResult
+from tvm_kp.artifacts import SPEED, Footprint, Model, OutputError, Quantized, Recurrence, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
-from tvm_kp.errors import ModelError, TargetError, told
+from tvm_kp.codegen import LLVM
+from tvm_kp.errors import InputError, ModelError, TargetError, told
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context, tuned_ways
 from tvm_kp.target import Target, names
 
@@ -58,15 +59,20 @@ def compile(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile a model to C for ``target``.
+    """Compile a model to C for ``target``, or to an object if its TOML says so.
 
     ``source`` is an ``nn.Module`` (with ``example_inputs``), an ``ExportedProgram`` or a ``.pt2``
     file. ``progress(stage, seconds)`` is called after each stage. Raises ``ModelError``,
-    ``TargetError``, ``FitError``, ``BuildError``, ``OutputError`` or ``MissingToolError``.
+    ``InputError``, ``TargetError``, ``FitError``, ``BuildError``, ``OutputError`` or
+    ``MissingToolError``.
     """
     options = options or Options()
     target = Target.load(target) if isinstance(target, str) else target
-    board.find_compiler(target)
+    llvm = target.codegen.kind == LLVM
+    if llvm:
+        _check_object(options)
+    if not llvm:
+        board.find_compiler(target)
     stage = Stages(progress)
     with pass_context(options):
         lowered = lower(source, target, example_inputs, options, stage)
@@ -76,7 +82,7 @@ def compile(
 
         with stage("schedule"):
             tuned = tuned_ways(options, target)
-            kernels = schedule(lowered.legal, target.isa, tuned)
+            kernels = schedule(lowered.legal, target.isa, tuned, target.codegen.kind)
         with stage("emit"):
             model = make_model(
                 lowered.legal,
@@ -89,6 +95,7 @@ def compile(
                 scales=None if lowered.integers is None else lowered.integers.scales,
                 memory=options.memory,
                 optimize=options.optimize,
+                llvm=target if llvm else None,
             )
     with stage("footprint"):
         footprint = board.footprint(model, target)
@@ -109,6 +116,20 @@ def compile(
         tuned.stale,
         tuned.damaged,
     )
+
+
+def _check_object(options: Options) -> None:
+    """Refuse what only C can have."""
+    if options.workspace_io:
+        raise InputError(
+            "inputs and outputs in the workspace are for kind c: objects have no functions that "
+            "tell where these are; compile to C, or keep them apart"
+        )
+    if options.optimize != SPEED:
+        raise InputError(
+            f"optimize is {options.optimize!r}: that is for kind c, what LLVM makes is the same; "
+            "compile to C, or leave it out"
+        )
 
 
 def _output_errors(
@@ -236,7 +257,12 @@ def trace(
 
 
 def _check_compiled_for(model: Model, target: Target) -> None:
-    """Refuse C that uses instructions that ``target`` does not have."""
+    """Refuse code that uses instructions that ``target`` does not have."""
+    if model.core and model.core != target.core:
+        raise TargetError(
+            f"model {model.name} is an object for {model.core}, and {target.name} has a "
+            f"{target.core}; compile it for {target.name}"
+        )
     if model.target in names():
         lacking = set(Target.load(model.target).isa) - set(target.isa)
         if lacking:

@@ -203,7 +203,7 @@ def tuned_ways(options: Options, target: Target) -> TunedWays:
         return TunedWays(tuning_records.Best(target.core), target.isa)
     found = tuning_records.read(path)
     best = tuning_records.nearest(found.records, target.core, tvm.__version__, target.name)
-    return TunedWays(best, target.isa, len(found.damaged))
+    return TunedWays(best, target.isa, len(found.damaged), target.codegen.kind)
 
 
 def pass_context(options: Options) -> tvm.transform.PassContext:

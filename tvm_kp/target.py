@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tvm_kp import toml_record
+from tvm_kp.codegen import KINDS, LLVM, Codegen, llvm_codegen, tvm_target
+from tvm_kp.codegen import validate as validate_codegen
 from tvm_kp.errors import TargetError
 from tvm_kp.toml_record import expect, record, unknown
 from tvm_kp.uart import Uart
@@ -107,6 +109,7 @@ class Target:
     isa: tuple[str, ...] = ()
     memories: Mapping[str, Memory] = field(default_factory=dict)
     uart: Uart | None = None
+    codegen: Codegen = field(default_factory=Codegen)
 
     @classmethod
     def load(cls, spec: str) -> Target:
@@ -121,10 +124,10 @@ class Target:
         if text.endswith(".toml"):
             return _from_toml(Path(text))
         if text.startswith("{") or text.endswith(".json"):
-            return _from_core(_json_core(text), spec)
+            return _from_tvm(_json_table(text), spec)
         words = _split(text)
-        if words and words[0].removeprefix("-target=") in ("c", "llvm"):
-            return _from_core(_option(words, "mcpu"), spec)
+        if words and (kind := words[0].removeprefix("-target=")) in KINDS:
+            return _from_tvm({"kind": kind, **_options(words)}, spec)
         raise unknown("target", text, names())
 
     @classmethod
@@ -135,7 +138,12 @@ class Target:
         """
         parts: dict[str, Any] = dict(table)
         folders = folder, content_dir("targets")
-        for key, kind in (("toolchain", Toolchain), ("runner", Runner), ("uart", Uart)):
+        for key, kind in (
+            ("toolchain", Toolchain),
+            ("runner", Runner),
+            ("uart", Uart),
+            ("codegen", Codegen),
+        ):
             if key in parts:
                 parts[key] = record(kind, parts[key], where, f"{key}.", folders)
         memories = parts.get("memories", {})
@@ -147,6 +155,12 @@ class Target:
         target = record(cls, parts, where, "", folders)
         _validate(target, where)
         return target
+
+    @property
+    def llvm(self) -> dict[str, Any]:
+        """The target of TVM that has its LLVM write objects for this one."""
+        can, cflags = sorted(CORES[self.core]), self.toolchain.cflags
+        return tvm_target(self.codegen, self.core, can, self.isa, cflags)
 
     def to_dict(self) -> dict[str, Any]:
         """The table that `from_dict` reads, for JSON; files by their names alone."""
@@ -163,8 +177,13 @@ class Target:
 
 
 def check_counts(target: Target, instead: str) -> None:
-    """Raises TargetError, which says what to do ``instead``, unless instructions or cycles are
-    counted."""
+    """Raises TargetError, which says what to do ``instead``, unless C runs, and instructions or
+    cycles are counted."""
+    if target.codegen.kind == LLVM:
+        raise TargetError(
+            f"kernels are tried as C, and this target is of kind {LLVM}: give {target.name} of "
+            "kind c; what is found counts for both"
+        )
     if target.runner.kind == HOST:
         raise TargetError(f"{target.name} counts no instructions: {instead}")
 
@@ -209,16 +228,20 @@ def _from_toml(path: Path) -> Target:
     return Target.from_dict(table, path.resolve().parent, str(path))
 
 
-def _from_core(core: str | None, spec: str) -> Target:
-    """The shipped target with ``core``, for the spellings that name a core and no board."""
+def _from_tvm(table: Mapping[str, Any], spec: str) -> Target:
+    """The shipped target that has the core of a target of TVM, for code of its kind."""
+    core = table.get("mcpu")
+    expect(core is None or isinstance(core, str), spec, "mcpu", "must be a string")
     shipped = {t.core: t for t in map(Target.load, reversed(names()))}
     found = shipped.get(core or HOST)
     if found is None:
         raise unknown("core", core or "", tuple(sorted(shipped)), f" in {spec!r}")
-    return found
+    if table["kind"] == "c":
+        return found
+    return replace(found, codegen=llvm_codegen(table, spec))
 
 
-def _json_core(text: str) -> str | None:
+def _json_table(text: str) -> dict[str, Any]:
     try:
         content = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
         table = json.loads(content)
@@ -226,11 +249,9 @@ def _json_core(text: str) -> str | None:
         raise TargetError(f"{text}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise TargetError(f"{text}: is not JSON: {error}") from None
-    if not isinstance(table, dict) or table.get("kind") not in ("c", "llvm"):
+    if not isinstance(table, dict) or table.get("kind") not in KINDS:
         raise TargetError(f'{text}: expected a target like {{"kind": "c", "mcpu": "cortex-m4"}}')
-    core = table.get("mcpu")
-    expect(core is None or isinstance(core, str), text, "mcpu", "must be a string")
-    return core
+    return table
 
 
 def _split(text: str) -> list[str]:
@@ -240,10 +261,10 @@ def _split(text: str) -> list[str]:
         raise TargetError(f"target {text!r} cannot be read: {error}") from None
 
 
-def _option(words: list[str], name: str) -> str | None:
-    """The value of ``-name=value`` or ``--name=value`` among ``words``, if there."""
-    pairs = (word.lstrip("-").partition("=") for word in words[1:])
-    return next((value for key, _, value in pairs if key == name), None)
+def _options(words: list[str]) -> dict[str, str]:
+    """What ``-name=value`` and ``--name=value`` among ``words`` say, the first of each."""
+    pairs = (word.lstrip("-").partition("=") for word in reversed(words[1:]))
+    return {key: value for key, _, value in pairs}
 
 
 def _validate(target: Target, where: str) -> None:
@@ -270,6 +291,7 @@ def _validate(target: Target, where: str) -> None:
     expect(target.runner.timeout_s > 0, where, "runner.timeout_s", "must be above 0")
     pair = {target.core == HOST, target.platform == "host", kind == "host"}
     expect(len(pair) == 1, where, "core, platform and runner.kind", "must be host all or none")
+    validate_codegen(target.codegen, where)
     if target.core != HOST:
         _validate_board(target, where)
 

@@ -33,6 +33,20 @@ def test_what_was_written_is_read(model: Model, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["module.tar"]
 
 
+def test_objects_are_read(model: Model, tmp_path: Path) -> None:
+    objects = {"kws_lib0.o": b"\x7fELF", "hooks/kws_lib0.o": b"\0"}
+    of_llvm = replace(model, sources={}, objects=objects, core="cortex-m4")
+    library_format.write([of_llvm], tmp_path / "module.tar")
+    assert library_format.read(tmp_path / "module.tar") == (of_llvm,)
+    with tarfile.open(tmp_path / "module.tar") as archive:
+        code = {name for name in archive.getnames() if name.startswith("./codegen/host/")}
+    assert code == {
+        "./codegen/host/include/tvmgen_kws.h",
+        "./codegen/host/lib/kws_lib0.o",
+        "./codegen/host/lib/hooks/kws_lib0.o",
+    }
+
+
 def test_how_memory_is_laid_out_is_read(model: Model, tmp_path: Path) -> None:
     pools = (Pool("sram", 4000), Pool("dtcm", 96))
     laid_out = replace(

@@ -48,6 +48,15 @@ def test_what_the_rules_do_not_offer_is_stale(function: tirx.PrimFunc) -> None:
     assert (known.used, known.stale) == (0, 1)
 
 
+def test_rules_that_other_code_prefers_are_passed_over(function: tirx.PrimFunc) -> None:
+    way = ways(function, ISA)[0]
+    found = best([record(function, way, 10.0)], CORE, TVM)
+    assert TunedWays(found, ISA, kind="llvm")(function) == way
+    known = TunedWays(found, (*ISA, "mve", "mve.fp"), kind="llvm")
+    assert known(function) is None
+    assert (known.used, known.stale) == (0, 0)
+
+
 def test_what_another_tvm_measured_is_stale(function: tirx.PrimFunc) -> None:
     known = tuned(record(function, ways(function, ISA)[0], 10.0, tvm="0.26"))
     assert known(function) is None

@@ -86,6 +86,14 @@ def test_parts_lie_where_their_memories_are(sample):
     ]
 
 
+def test_what_an_object_does_not_say(sample):
+    footprint = Footprint(2048, 12974, 5116, stack_bytes=None, uncounted=("expf", "memcpy"))
+    table = footprint_table(replace(sample, objects={"m.o": b""}, core="cortex-m55"), footprint)
+    assert table.title == "Sizes of an object for cortex-m55 on mps3-an547"
+    assert ("stack", "without the C library's", "not known") in table.rows
+    assert table.note.endswith("Without expf, memcpy of the C library: there is no linker.")
+
+
 def test_code_of_operators_adds_up(sample):
     sections = (
         ("global_const_workspace (flash)", 13000),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tvm_kp import board
 from tvm_kp.target import Target
 
-M4 = "mps2-an386"
+M4, LLVM = "mps2-an386", "llvm -mcpu=cortex-m4"
 BOARDS = ["host", M4, "mps2-an500"]
 
 
@@ -40,7 +40,8 @@ def test_large_products_are_what_numpy_says(model_of, m4, target):
 def test_every_way_is_exact(model_of, m4, some_way, tmp_path_factory, data, seed):
     several = [*m4.some(data, 12), *m4.large]
     with some_way(seed):
-        m4.check(several, model_of(m4.module(several), M4))
+        for target in (M4, LLVM):
+            m4.check(several, model_of(m4.module(several), target))
         m4.check(several, m4.portable(several))
         m4.assert_inside(several, tmp_path_factory.mktemp("inside"))
 

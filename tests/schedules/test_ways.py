@@ -16,6 +16,7 @@ from tvm_kp.kernel.space import Choose
 from tvm_kp.target import Target
 
 op = relax.op
+M55 = "llvm -mcpu=cortex-m55"
 
 
 class Drawn(Choose):
@@ -42,16 +43,20 @@ def drawn(function, rules, data):
 
 def run(legal, target, inputs, data):
     """The outputs of a module whose functions are scheduled in ways that ``data`` draws."""
-    isa, taken = Target.load(target).isa, []
-    rules = load_rules(isa)
+    loaded, taken = Target.load(target), []
+    isa, kind = loaded.isa, loaded.codegen.kind
+    rules = load_rules(isa, kind)
 
     def tuned(function):
         taken.append(drawn(function, rules, data))
         return taken[-1]
 
-    kernels = schedule(legal, isa, tuned)
-    model = make_model(legal, kernels, name="m", target=target, alignment=8, decisions=())
-    found = board.run(model, Target.load(target), {n: x[None] for n, x in inputs.items()})
+    kernels = schedule(legal, isa, tuned, kind)
+    llvm = loaded if kind == "llvm" else None
+    model = make_model(
+        legal, kernels, name="m", target=loaded.name, alignment=8, decisions=(), llvm=llvm
+    )
+    found = board.run(model, loaded, {n: x[None] for n, x in inputs.items()})
     return [output[0] for output in found.outputs.values()], taken
 
 
@@ -77,7 +82,7 @@ def products(draw):
     return (*batch, rows, depth), (*batch, depth, columns), draw(st.booleans())
 
 
-@pytest.mark.parametrize("target", ["mps2-an386", "host", "mps3-an547", "mps2-an385"])
+@pytest.mark.parametrize("target", ["mps2-an386", "host", "mps3-an547", "mps2-an385", M55])
 def test_products(target, module):
     @settings(max_examples=6 if target == "mps2-an386" else 3)
     @given(st.lists(products(), min_size=6, max_size=6), st.data())

@@ -1,6 +1,6 @@
 """What lies in a project folder: text made from a model, a target and the templates.
 
-model/    the model's C and header          include/  the harness's headers, its buffers
+model/    the model's code and header        include/  the harness's headers, its buffers
 src/      the harness                       board/    start-up code, linker script, memories
 Makefile  CMakeLists.txt  project.json
 """
@@ -21,7 +21,7 @@ from tvm_kp.errors import TargetError
 from tvm_kp.target import Target, is_attached
 from tvm_kp.uart import STEPS, statements
 
-FORMAT = 3
+FORMAT = 4
 BATCH, HOST_DRIVEN = "batch", "host_driven"
 KINDS = (HOST_DRIVEN, BATCH)
 # Without an operating system a compiler's test program cannot be linked.
@@ -164,7 +164,7 @@ def _build_variables(model: Model, target: Target, kind: str) -> dict[str, str]:
     cmake_board = "${CMAKE_CURRENT_SOURCE_DIR}/board"
     return {
         "SYSTEM": _CMAKE_SYSTEM if _is_bare(target) else "",
-        "ADD_IMAGE": f"{add} ${{HARNESS}} $<TARGET_OBJECTS:model>)",
+        "ADD_IMAGE": f"{add} ${{HARNESS}} ${{COMPILED}})",
         "CMAKE_LDFLAGS": " ".join(link_flags(target, cmake_board, kind)),
         "STEM": image.stem,
         "SUFFIX": image.suffix,
@@ -183,6 +183,7 @@ def _describe(model: Model) -> dict[str, object]:
     return {
         "name": model.name,
         "target": model.target,
+        "core": model.core,
         "inputs": [asdict(t) for t in model.inputs],
         "outputs": [asdict(t) for t in model.outputs],
         "operators": [asdict(o) for o in model.operators],

@@ -20,7 +20,7 @@ from tvm_kp.board import toolchain
 from tvm_kp.board.folder import DESCRIPTION, write_whole
 from tvm_kp.board.template import TEMPLATES, fill
 from tvm_kp.board.template_keys import example_name, values
-from tvm_kp.errors import BuildError, InputError, MissingToolError
+from tvm_kp.errors import BuildError, InputError, MissingToolError, TargetError
 from tvm_kp.target import LIBRARY_PLATFORMS, TEMPLATE, Target
 from tvm_kp.target import names as target_names
 
@@ -32,6 +32,7 @@ _BUILDERS = {
     ),
     "Makefile": (("make",),),
 }
+_OF_SOURCES = ("zephyr", "arduino")
 # What is typed in the folder of a library, by platform and step.
 _COMMANDS = {
     ("zephyr", "build"): "west build -b BOARD samples/{name}",
@@ -52,7 +53,7 @@ class LibraryProject:
     @property
     def needs_sdk(self) -> bool:
         """Whether nothing here builds it, so that nobody has seen it built."""
-        return self.platform in ("zephyr", "arduino")
+        return self.platform in _OF_SOURCES
 
     @classmethod
     def open(cls, directory: Path | str) -> LibraryProject | None:
@@ -76,9 +77,14 @@ def create_library(
 
     ``template`` is one of `target.LIBRARY_PLATFORMS` or a folder; ``target`` is what the model was
     compiled for, where that is no shipped one. Raises InputError for a template that cannot be
-    filled, OutputError as `write_whole`.
+    filled, TargetError for an object where C must be, OutputError as `write_whole`.
     """
     own = template not in LIBRARY_PLATFORMS
+    if model.objects and template in _OF_SOURCES:
+        raise TargetError(
+            f"a library for {template} is of sources, and model {model.name} is an object; compile "
+            "it to C"
+        )
     source = Path(template).resolve() if own else TEMPLATES / template
     platform = TEMPLATE if own else str(template)
     _check_template(source, Path(directory).resolve())

@@ -13,10 +13,12 @@ _IDENTITY_BYTES = 8
 
 
 def identity(model: Model) -> bytes:
-    """What tells the C of ``model`` from that of another: 8 bytes."""
+    """What tells the code of ``model`` from that of another: 8 bytes."""
     digest = hashlib.sha256(model.header.encode())
     for name, text in sorted(model.sources.items()):
         digest.update(f"{name}\0{text}\0".encode())
+    for name, content in sorted(model.objects.items()):
+        digest.update(f"{name}\0".encode() + content)
     return digest.digest()[:_IDENTITY_BYTES]
 
 

@@ -160,6 +160,7 @@ def build(project: Project, profile: bool = False, trace: bool = False) -> Path:
                 objects += toolchain.compile_objects(
                     sources, target, Path(name) / part, (*flags, *strict)
                 )
+            objects += toolchain.objects_of(folder / "model", hooks=profile or trace)
             linking = link_flags(target, folder / "board", project.kind)
             toolchain.link(objects, target, fresh, linking)
             return fresh.replace(image)
@@ -192,6 +193,8 @@ def _read_model(table: Mapping[str, Any], folder: Path) -> Model:
         outputs=specs["outputs"],
         header=(folder / f"tvmgen_{table['name']}.h").read_text(encoding="utf-8"),
         sources={p.name: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.c"))},
+        objects={str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.o"))},
+        core=table["core"],
         operators=tuple(
             Operator(**{**o, "output_dtypes": tuple(o["output_dtypes"])})
             for o in table["operators"]

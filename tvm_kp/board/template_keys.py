@@ -43,7 +43,7 @@ def values(model: Model, target: Target | None) -> dict[str, str]:
         "UPPER_NAME": model.name.upper(),
         "EXAMPLE": example_name(model.name),
         "HEADER": model.header_name,
-        "SOURCES": "\n".join(f"  model/{name}" for name in model.sources),
+        "SOURCES": "\n".join(f"  model/{name}" for name in _linked(model)),
         "CFLAGS": " ".join(toolchain.COMMON_CFLAGS),
         "OPTIMIZATION": " ".join(toolchain.COMMON_CFLAGS[1:]),
         "TARGET": model.target,
@@ -56,12 +56,19 @@ def values(model: Model, target: Target | None) -> dict[str, str]:
     return filled
 
 
+def _linked(model: Model) -> list[str]:
+    """The files that make a model, without hooks."""
+    return [*model.sources, *(name for name in model.objects if "/" not in name)]
+
+
 def _compiled_for(model: Model, target: Target | None) -> str:
     if target is None:
         return f"The C was compiled for {model.target} and may use instructions of its core."
     if target.core == HOST:
         return "The C was compiled for the target host: plain C99, with instructions of no core."
     has = ", ".join((target.core, *target.isa))
+    if model.objects:
+        return f"The object was compiled for {target.name} ({has})\nand runs on that core alone."
     return (
         f"The C was compiled for {target.name} ({has}) and may use\ninstructions of that core: "
         f"compile it with GCC or clang and\n`{' '.join(target.toolchain.cflags)}`,\n"

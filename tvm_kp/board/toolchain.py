@@ -8,10 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tvm_kp import scratch
 from tvm_kp.artifacts import Footprint, Model
+from tvm_kp.board.object_file import ObjectFile
 from tvm_kp.errors import BuildError, FitError, MissingToolError
 from tvm_kp.target import Target
 
@@ -23,6 +25,11 @@ LDLIBS = ("-lm",)
 _FLASH = (".text", ".rodata", ".ARM.ex", ".data")
 _RAM = (".data", ".bss", ".noinit")
 _SHOWN = 12
+
+
+def is_installed(target: Target) -> bool:
+    """Whether there is the compiler of the target's toolchain."""
+    return shutil.which(target.toolchain.prefix + "gcc") is not None
 
 
 def find(target: Target, tool: str = "gcc") -> Path:
@@ -67,25 +74,58 @@ def link(objects: Sequence[Path], target: Target, image: Path, flags: Sequence[s
 
 
 def footprint(model: Model, target: Target) -> Footprint:
-    """The bytes of ``model`` compiled for ``target``, without harness but with what it pulls in.
+    """The bytes of ``model`` on ``target``, without harness but with what it pulls in.
 
-    An image is linked whose only roots are the model's entries; nothing unused is counted.
+    An image is linked whose only roots are the model's entries; nothing unused is counted. Without
+    a compiler objects are measured as they are.
     """
+    if model.objects and not is_installed(target):
+        return _of_object(model)
     find(target)
     with scratch.folder() as folder:
         sources = write_sources(model, folder)
         flags = (*MODEL_CFLAGS, "-fstack-usage", "-I", str(folder))
         objects = compile_objects(sources, target, folder / "objects", flags)
-        stack = _stack(folder / "objects")
+        stack = _stack(folder / "objects") if sources else None
         image = folder / "model.elf"
         roots = ",".join(f"-u,{name}" for name in model.entries)
         entry = f"-Wl,--gc-sections,{roots},-e,{model.entries[0]}"
+        objects += objects_of(folder)
         link(objects, target, image, ("-nostartfiles", entry))
         sections = _sections(image, target)
         symbols = _symbols(image, target)
     in_flash = (*_FLASH, model.constants_section)
     flash = sum(size for name, size in sections if name.startswith(in_flash))
     ram = sum(size for name, size in sections if name.startswith(_RAM))
+    return replace(_footprint(model, flash, ram, symbols), stack_bytes=stack)
+
+
+# What TVM puts into every object, and a linker leaves out if nothing uses it.
+_UNUSED = ".text.tvm.fp16.conv"
+
+
+def _of_object(model: Model) -> Footprint:
+    """What is known without a linker: the C library's functions by name alone."""
+    (content,) = (model.objects[name] for name in model.objects if "/" not in name)
+    found = ObjectFile(content)
+    defined = [
+        (f"{s.name} ({'ram' if s.section in found.ram else 'flash'})", s.nbytes)
+        for s in found.symbols()
+        if s.section and not s.section.endswith(_UNUSED)
+    ]
+    in_flash = (*_FLASH, model.constants_section)
+    flash = sum(
+        nbytes
+        for name, nbytes in found.flash.items()
+        if name.startswith(in_flash) and not name.endswith(_UNUSED)
+    )
+    whole = _footprint(model, flash, sum(found.ram.values()), defined)
+    needed = sorted(s.name for s in found.symbols() if s.is_needed)
+    return replace(whole, stack_bytes=None, uncounted=tuple(needed))
+
+
+def _footprint(model: Model, flash: int, ram: int, symbols: Sequence[tuple[str, int]]) -> Footprint:
+    """That of a model whose image has so many bytes in both memories."""
     io = () if model.workspace_io else model.inputs + model.outputs
     tensors = [(f"{t.name} (input or output, ram)", t.nbytes) for t in io]
     tensors += [(f"{pool.name} (workspace pool)", pool.nbytes) for pool in model.pools]
@@ -94,7 +134,6 @@ def footprint(model: Model, target: Target) -> Footprint:
         tables_bytes=model.tables_bytes,
         weights_bytes=model.constants_bytes - model.tables_bytes,
         ram_bytes=ram + model.io_bytes + model.state_bytes + sum(p.nbytes for p in model.pools),
-        stack_bytes=stack,
         sections=tuple(sorted([*symbols, *tensors], key=lambda row: -row[1])),
         pools=model.pools,
         constants_section=model.constants_section,
@@ -157,13 +196,21 @@ def check_fit(footprint: Footprint, target: Target) -> None:
 
 
 def write_sources(model: Model, folder: Path) -> list[Path]:
-    """Write the model's header and sources into ``folder``; the paths of the sources."""
+    """Write the model's header, sources and objects into ``folder``; the paths of the sources."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, content in model.objects.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     (folder / model.header_name).write_text(model.header, encoding="utf-8")
     paths = [folder / name for name in model.sources]
     for path, text in zip(paths, model.sources.values(), strict=True):
         path.write_text(text, encoding="utf-8")
     return paths
+
+
+def objects_of(folder: Path, hooks: bool = False) -> list[Path]:
+    """The objects of a model that ``write_sources`` wrote, with or without hooks."""
+    return sorted((folder / "hooks" if hooks else folder).glob("*.o"))
 
 
 def _sections(image: Path, target: Target) -> list[tuple[str, int]]:

@@ -44,7 +44,7 @@ C_TYPES = _Types(
 MATH_CONSTANTS = ("NAN", "INFINITY")  # of <math.h>, in literals
 
 # TIR intrinsic -> function of libm for float32, or one of our helpers.
-_MATH = {
+MATH = {
     "exp": "expf",
     "exp2": "exp2f",
     "log": "logf",
@@ -189,8 +189,8 @@ class Expressions:
             return self._helper(name, self.middles[entry.source], *map(self.text, numbers))
         if name == "rsqrt":
             return f"(1.0f / {self._math('sqrtf', self.text(expr.args[0]))})"
-        if name in _MATH and str(expr.ty.dtype) == "float32":
-            return self._math(_MATH[name], *(self.text(arg) for arg in expr.args))
+        if name in MATH and str(expr.ty.dtype) == "float32":
+            return self._math(MATH[name], *(self.text(arg) for arg in expr.args))
         raise ModelError(f"the intrinsic {name} on {expr.ty.dtype} cannot be written in C")
 
     def c_type(self, dtype: str) -> str:

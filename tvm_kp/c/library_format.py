@@ -81,6 +81,8 @@ def _members(models: Sequence[Model]) -> dict[str, bytes]:
     for model in models:
         for name, text in model.sources.items():
             members[f"codegen/host/src/{name}"] = text.encode()
+        for name, content in model.objects.items():
+            members[f"codegen/host/lib/{name}"] = content
         members[f"codegen/host/include/{model.header_name}"] = model.header.encode()
         members[f"src/{model.name}.relax"] = model.relax.encode()
         members[f"src/{model.name}.json"] = model.relax_json.encode()
@@ -97,6 +99,8 @@ def _metadata(model: Model) -> dict[str, Any]:
         "executors": ["aot"],
         "external_dependencies": [],
         "sources": list(model.sources),
+        "objects": list(model.objects),
+        "core": model.core,
         "memory": {"functions": _functions(model)},
         "decisions": [asdict(decision) for decision in model.decisions],
     }
@@ -164,6 +168,8 @@ def _model(name: str, module: dict[str, Any], members: dict[str, bytes]) -> Mode
         outputs=_specs(main["outputs"]),
         header=members[f"codegen/host/include/tvmgen_{name}.h"].decode(),
         sources={file: members[f"codegen/host/src/{file}"].decode() for file in module["sources"]},
+        objects={file: members[f"codegen/host/lib/{file}"] for file in module["objects"]},
+        core=module["core"],
         operators=operators,
         workspace_bytes=main["workspace_size_bytes"],
         constants_bytes=main["constants_size_bytes"],

@@ -17,12 +17,14 @@ from tvm_kp.c.emission import Emission
 from tvm_kp.c.emit import emit
 from tvm_kp.c.header import emit_header
 from tvm_kp.c.join_parameters import join_parameters
+from tvm_kp.c.llvm.objects import objects
 from tvm_kp.c.lower_main import lower_main
 from tvm_kp.c.memory import arrange
 from tvm_kp.c.memory_settings import MemorySettings
 from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.support import table_bytes
 from tvm_kp.c.tir_main import TirMain, tir_main
+from tvm_kp.target import Target
 
 
 def make_model(
@@ -37,19 +39,21 @@ def make_model(
     scales: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
     memory: MemorySettings | None = None,
     optimize: str = SPEED,
+    llvm: Target | None = None,
 ) -> Model:
     """Everything about the C of ``mod``, whose PrimFuncs were lowered to ``kernels``.
 
     ``optimize``, one of ``OPTIMIZE``, is what compilers shall make of it. With ``initial``, what
     the states start as, it is the C of one step of a stream; ``scales`` are those of the inputs
-    and outputs, None for floats. Raises ``FitError`` if the pools of ``memory`` are too small.
+    and outputs, None for floats. With ``llvm`` there are objects for that target instead of C.
+    Raises ``FitError`` if the pools of ``memory`` are too small.
     """
     settings = memory or MemorySettings()
     emission = replace(
         plan_model(mod, kernels, name, target, alignment, initial, settings), optimize=optimize
     )
     program, constants, planned = emission.program, emission.constants, emission.memory
-    sources = emit(emission)
+    sources = emit(emission) if llvm is None else {}
     used = set().union(*(printer.helpers for printer in emission.printers.values()))
     floats = table_bytes(used, optimize)
     inputs, outputs = _specs(program.inputs), _specs(program.outputs)
@@ -62,6 +66,8 @@ def make_model(
         outputs=outputs,
         header=emit_header(emission, {spec.name: spec.scale for spec in (*inputs, *outputs)}),
         sources=sources,
+        objects={} if llvm is None else objects(emission, llvm),
+        core="" if llvm is None else llvm.core,
         operators=tuple(_operator(op, emission) for op in emission.order),
         workspace_bytes=planned.workspace_bytes,
         constants_bytes=sum(buffer.nbytes for buffer in constants) + floats,

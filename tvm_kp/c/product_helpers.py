@@ -44,20 +44,51 @@ def definition(name: str) -> str:
     match = _NAME.fullmatch(name)
     if match is None:
         return UNPACKING[name]
+    return "\n".join(_Printed(parse_product(name)).lines()) + "\n"
+
+
+def parse_product(name: str) -> Product:
+    """What the ``name`` of a helper that multiplies says."""
+    match = _NAME.fullmatch(name)
+    assert match is not None, f"{name} multiplies nothing"
     rows, columns, pairs, wide, trip, straight, start, factor, bits, left = match.groups()
     tile = Tile(int(rows), int(columns), int(pairs), wide == "w", start, int(straight))
-    product = _Product(name, tile, int(trip), factor, int(bits), int(left or 0))
-    return "\n".join(product.lines()) + "\n"
+    return Product(name, tile, int(trip), factor, int(bits), int(left or 0))
 
 
 @dataclass(frozen=True)
-class _Product:
+class Product:
+    """A helper: its tiles, and what becomes of the sums."""
+
     name: str
     tile: Tile
     trip: int
     factor: str
     bits: int
     left: int
+
+    def step(self, operand: str) -> int:
+        """Elements of an operand, w or x, in a tile."""
+        return 2 * self.tile.pairs * (self.tile.columns if operand == "x" else self.tile.rows)
+
+    def index(self, form: str, k: int) -> int:
+        """Which of the numbers that ``form`` says belongs to sum ``k``."""
+        return k // self.tile.columns if form == "row" else k
+
+    def advance(self, form: str) -> int:
+        """How many numbers of ``form`` a tile goes on."""
+        if form == "tile":
+            return self.tile.rows * self.tile.columns
+        return 0 if self.tile.wide or form == "one" else self.tile.rows
+
+
+class _Printed:
+    """A helper in C."""
+
+    def __init__(self, product: Product) -> None:
+        self.name, self.tile, self.trip = product.name, product.tile, product.trip
+        self.factor, self.bits, self.left = product.factor, product.bits, product.left
+        self._step, self._index, self._advance = product.step, product.index, product.advance
 
     def lines(self) -> Iterator[str]:
         tile = self.tile
@@ -91,10 +122,6 @@ class _Product:
     @property
     def _types(self) -> dict[str, str]:
         return {"w": "int16_t" if self.tile.wide else "int8_t", "x": "int16_t"}
-
-    def _step(self, operand: str) -> int:
-        """Elements of an operand in a tile."""
-        return 2 * self.tile.pairs * (self.tile.columns if operand == "x" else self.tile.rows)
 
     def _parameters(self) -> Iterator[str]:
         yield f"int{self.bits}_t *out"
@@ -134,10 +161,6 @@ class _Product:
         count = self.tile.columns if operand == "x" else self.tile.rows
         return f"k / 2 * {2 * count} + k % 2 + {2 * index}"
 
-    def _index(self, form: str, k: int) -> int:
-        """Which of the numbers that ``form`` says belongs to sum ``k``."""
-        return k // self.tile.columns if form == "row" else k
-
     def _assembly(self, moving: str) -> Iterator[str]:
         tile = self.tile
         sums = tile.sums
@@ -161,12 +184,6 @@ class _Product:
         yield f"        : {changed});"
         yield f"    const int32_t sums[] = {{{', '.join(sums)}}};"
         yield f"    {moving} = moved_{moving};"
-
-    def _advance(self, form: str) -> int:
-        """How many numbers of ``form`` a tile goes on."""
-        if form == "tile":
-            return self.tile.rows * self.tile.columns
-        return 0 if self.tile.wide or form == "one" else self.tile.rows
 
     def _stores(self, moving: str, last: bool) -> Iterator[str]:
         """Requantize and store; in the ``last`` tile of a trip, rows or columns may lack."""

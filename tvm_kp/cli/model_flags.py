@@ -34,7 +34,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="one time step instead of a whole sequence: the C has step and reset, and a struct "
         "for the state, one for each stream",
     )
-    add_target(parser, "a name of tvm-kp targets, a TOML file, or tvmc's c -mcpu=cortex-m4")
+    add_target(
+        parser,
+        "a name of tvm-kp targets, a TOML file, or tvmc's c -mcpu=cortex-m4: "
+        "sources; llvm -mcpu=cortex-m4: an object, for which no cross compiler is needed",
+    )
     _add_quantization(parser.add_argument_group("integers"))
     _add_passes(parser.add_argument_group("passes"))
 

@@ -4,7 +4,9 @@ A rule is a file in ``schedules/`` with ``ISA``, the set of instruction-set feat
 and ``apply(sch, choose) -> Schedule | None``, None meaning that it does not apply; ``choose`` is
 asked for what the rule leaves open: see ``space``. Rules that need more features come first;
 ``PRIORITY`` breaks ties (default 0, higher first), and those below 0 are for what no other rule
-applies to. ``VERSION`` (default 1) is raised when a rule's choices come to mean something else.
+applies to. ``KINDS`` are those of code that it is for (default: all), as not every kind has the
+helpers that kernels call. ``VERSION`` (default 1) is raised when a rule's choices come to mean
+something else.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from types import ModuleType
 import tvm
 from tvm import s_tir, tirx
 
+from tvm_kp.codegen import KINDS, C
 from tvm_kp.kernel.hoist import hoist_allocations
 from tvm_kp.kernel.load_multiple import use_load_multiple
 from tvm_kp.kernel.lower import lower
@@ -33,6 +36,7 @@ class Rule:
     isa: frozenset[str]
     priority: int
     version: int
+    kinds: tuple[str, ...]
     module: ModuleType
 
 
@@ -48,10 +52,10 @@ class Way:
 Tuned = Callable[[tirx.PrimFunc], Way | None]
 
 
-def load_rules(isa: Sequence[str]) -> list[Rule]:
-    """The rules that a core with the features ``isa`` can use, best first."""
+def load_rules(isa: Sequence[str], kind: str = C) -> list[Rule]:
+    """The rules for a core with the features ``isa`` and for a ``kind`` of code, best first."""
     rules = [_load(path) for path in sorted(content_dir("schedules").glob("*.py"))]
-    usable = [rule for rule in rules if rule.isa <= set(isa)]
+    usable = [rule for rule in rules if rule.isa <= set(isa) and kind in rule.kinds]
     return sorted(usable, key=lambda rule: (-len(rule.isa), -rule.priority, rule.name))
 
 
@@ -61,24 +65,29 @@ def _load(path: Path) -> Rule:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     priority, version = getattr(module, "PRIORITY", 0), getattr(module, "VERSION", 1)
-    return Rule(path.stem, frozenset(module.ISA), priority, version, module)
+    kinds = tuple(getattr(module, "KINDS", KINDS))
+    return Rule(path.stem, frozenset(module.ISA), priority, version, kinds, module)
 
 
 def schedule(
-    mod: tvm.IRModule, isa: Sequence[str], tuned: Tuned = lambda _: None
+    mod: tvm.IRModule,
+    isa: Sequence[str],
+    tuned: Tuned = lambda _: None,
+    kind: str = C,
 ) -> dict[str, tirx.PrimFunc]:
-    """The lowered PrimFuncs of ``mod`` by name, each scheduled for a core with ``isa``.
+    """The lowered PrimFuncs of ``mod`` by name, each scheduled for a core with ``isa``, to become
+    code of ``kind``.
 
     ``tuned`` knows better ways than the defaults for some functions. Parameters beyond those of
     the PrimFunc in ``mod`` are memory that the caller provides.
     """
-    rules = load_rules(isa)
+    rules = load_rules(isa, kind)
     functions = {
         gv.name_hint: _best(function, rules, tuned(function))
         for gv, function in mod.functions_items()
         if isinstance(function, tirx.PrimFunc)
     }
-    return _lowered(functions, isa)
+    return _lowered(functions, isa, kind)
 
 
 def schedule_one(function: tirx.PrimFunc, isa: Sequence[str], way: Way) -> tirx.PrimFunc:
@@ -105,6 +114,16 @@ def ways(function: tirx.PrimFunc, isa: Sequence[str]) -> list[Way]:
     return [] if default is None else [default, *(way for way in found if way != default)]
 
 
+def default_rule(function: tirx.PrimFunc, isa: Sequence[str], kind: str) -> str | None:
+    """The name of the first rule that applies, if any does."""
+    applying = (
+        rule.name
+        for rule in load_rules(isa, kind)
+        if rule.module.apply(s_tir.Schedule(function), Choose()) is not None
+    )
+    return next(applying, None)
+
+
 def is_offered(function: tirx.PrimFunc, isa: Sequence[str], way: Way) -> bool:
     """Whether the rules still offer ``way``."""
     try:
@@ -115,7 +134,7 @@ def is_offered(function: tirx.PrimFunc, isa: Sequence[str], way: Way) -> bool:
 
 
 def _lowered(
-    functions: Mapping[str, tirx.PrimFunc], isa: Sequence[str]
+    functions: Mapping[str, tirx.PrimFunc], isa: Sequence[str], kind: str = C
 ) -> dict[str, tirx.PrimFunc]:
     lowered = lower(tvm.IRModule(dict(functions)))
     result = {

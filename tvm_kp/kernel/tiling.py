@@ -63,7 +63,8 @@ class Tile:
     Loads of W are ``vector`` wide, or ``together`` rows of W at once, which lie one after the
     other only where a vector is as wide as W. ``unroll`` steps of the reduction, a multiple of
     ``together``, are written out. X is read for all rows at once, or row ``by_row``. With
-    ``columns_written_out`` all tiles of a row are, instead of a loop over them.
+    ``columns_written_out`` all tiles of a row are, instead of a loop over them. What is
+    ``vectorized`` computes with vectors; the columns are a multiple of them.
     """
 
     rows: int
@@ -73,6 +74,7 @@ class Tile:
     together: int = 1
     by_row: bool = False
     columns_written_out: bool = False
+    vectorized: bool = False
 
 
 def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
@@ -94,13 +96,19 @@ def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
     sch.compute_at(weights, j_vector if tile.together == 1 else k_group)
     inputs = sch.cache_read(block, product.scalar, "local", [block])
     sch.compute_at(inputs, i_in if tile.by_row else k_in)
+    if tile.vectorized:
+        sch.vectorize(j_in)  # before the block is no reduction any more
     start = sch.decompose_reduction(block, k_step)
     tile_depth = len(outer) + 2
     for part in (block, weights, inputs, start, results):
-        for loop in sch.get_loops(part)[tile_depth:]:
+        loops = sch.get_loops(part)[tile_depth:]
+        for loop in loops:
             if sch.get(loop).loop_var.same_as(sch.get(k_step).loop_var):
                 continue
-            sch.unroll(loop)
+            if not tile.vectorized or loop is not loops[-1] or part is inputs:
+                sch.unroll(loop)
+            elif part is not block:
+                sch.vectorize(loop)
     for loop in (i_tile, j_tile, k_step):
         if loop is j_tile and tile.columns_written_out:
             sch.unroll(loop)

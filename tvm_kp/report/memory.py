@@ -47,7 +47,7 @@ def parts(model: Model, footprint: Footprint, places: Places) -> tuple[Part, ...
         Part("ram", "inputs and outputs", model.io_bytes),
         Part("ram", "state of one stream", model.state_bytes),
         Part("ram", "other variables", footprint.ram_bytes - known),
-        Part("ram", STACK, footprint.stack_bytes),
+        Part("ram", STACK, footprint.stack_bytes or 0),
     )
     return tuple(part for part in every if part.nbytes > 0)
 
@@ -62,10 +62,19 @@ def footprint_table(model: Model, footprint: Footprint) -> Table:
     ):
         rows += [(name, part.what, part.nbytes) for part in found if part.memory == memory]
         rows.append((name, "all", whole))
-    rows.append(("stack", "without the C library's", footprint.stack_bytes))
-    return Table(
-        f"Sizes on {model.target}", ("memory", "what", "bytes"), tuple(rows), _planned(model)
-    )
+    stack = footprint.stack_bytes
+    rows.append(("stack", "without the C library's", "not known" if stack is None else stack))
+    notes = [note for note in (_planned(model), _uncounted(footprint)) if note]
+    columns = ("memory", "what", "bytes")
+    what = f"Sizes of an object for {model.core}" if model.objects else "Sizes"
+    return Table(f"{what} on {model.target}", columns, tuple(rows), " ".join(notes))
+
+
+def _uncounted(footprint: Footprint) -> str:
+    """What the sizes lack where nothing was linked."""
+    if not footprint.uncounted:
+        return ""
+    return f"Without {', '.join(footprint.uncounted)} of the C library: there is no linker."
 
 
 def _planned(model: Model) -> str:
