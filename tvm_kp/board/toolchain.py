@@ -15,7 +15,7 @@ from tvm_kp import scratch
 from tvm_kp.artifacts import Footprint, Model
 from tvm_kp.board.object_file import ObjectFile
 from tvm_kp.errors import BuildError, FitError, MissingToolError
-from tvm_kp.target import Target
+from tvm_kp.target import HOST, Target
 
 # The same arithmetic wherever a target has it: a product and a sum may be one instruction.
 COMMON_CFLAGS = ("-std=c99", "-O3", "-ffunction-sections", "-fdata-sections", "-ffp-contract=fast")
@@ -79,7 +79,7 @@ def footprint(model: Model, target: Target) -> Footprint:
     An image is linked whose only roots are the model's entries; nothing unused is counted. Without
     a compiler objects are measured as they are.
     """
-    if model.objects and not is_installed(target):
+    if model.objects and target.core != HOST and not is_installed(target):
         return _of_object(model)
     find(target)
     with scratch.folder() as folder:
