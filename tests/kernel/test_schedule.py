@@ -79,10 +79,14 @@ def test_rules_that_need_more_come_first():
 
 
 def test_rules_are_for_kinds_of_code():
-    isa = ("dsp", "fpu", "mve")
+    isa = ("dsp", "fpu", "mve", "mve.fp")
     c, llvm = ({rule.name for rule in load_rules(isa, kind)} for kind in ("c", "llvm"))
-    assert c - llvm == {"integer_matmul_mve", "pointwise_mve"}
-    assert llvm - c == {"matmul_mve", "pointwise_mve_float"}
+    integers, floats = (
+        {"integer_matmul_mve", "pointwise_mve"},
+        {"matmul_mve", "pointwise_float_mve"},
+    )
+    assert c - llvm == integers | floats
+    assert llvm - c == {"matmul_vectors", "pointwise_vectors"}
 
 
 def test_the_fpu_rule_loads_several_registers_at_once():
