@@ -89,6 +89,28 @@ def test_structure_that_does_not_pay(module_of):
     assert found.structure == "dense" and "would not pay" in found.reason
 
 
+@pytest.mark.parametrize("rows, structure", [(16, "dense"), (12, "hybrid")])
+def test_dense_rows_that_leave_too_little(module_of, rows, structure):
+    """Rows below them are products: 4 of 20 save less than a tenth of the MACs, 8 save more."""
+    random = np.random.default_rng(4)
+    below = kron(random, (((20 - rows) // 2, 6), (2, 4)))
+    (found,) = recognize(alone(module_of, np.concatenate([dense(random, rows, 24), below])))
+    assert found.structure == structure
+    assert "below" in found.reason
+    saved = 1 - found.macs_after / found.macs_before
+    assert saved == 0 if structure == "dense" else saved > 0.1
+
+
+def test_zeros_of_a_pruned_matrix_are_no_structure(module_of):
+    """Rows with one entry left, in the same column, are a product below dense rows."""
+    random = np.random.default_rng(5)
+    w = dense(random, 64, 48) * (random.random((64, 48)) < 0.05)
+    w[-2:] = 0
+    w[-2:, 7] = 1, 2
+    (found,) = recognize(alone(module_of, w.astype("float32")))
+    assert found.structure == "dense" and "would not pay" in found.reason
+
+
 @settings(max_examples=20, deadline=None)
 @given(inputs=st.integers(1, 7), seed=st.integers(0, 2**16))
 def test_joint_weights(module_of, inputs, seed):

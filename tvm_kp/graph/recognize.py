@@ -16,7 +16,7 @@ from tvm.ir import GenericConst
 
 from tvm_kp.artifacts import Decision
 from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
-from tvm_kp.structure import Product, Structure, cheapest, find, search
+from tvm_kp.structure import Doped, Hybrid, Product, Structure, cheapest, find, search
 
 FLOAT_BYTES = 4
 ATTRIBUTE = "kp.decisions"
@@ -24,6 +24,9 @@ JOINT = " joint"  # ends the name of a structure of [W_x W_h]
 PARTS = " parts"  # ends that of one whose products with x and h are needed apart
 ROWS = " rows"  # ends that of an embedding's table
 _BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
+# Dense rows and single entries beside a product are one more kernel, which costs the instructions
+# of about a tenth of the MACs; zeros of a pruned matrix are such structures that save less.
+_WORTH = 0.9
 # What may stand between a product and the sum that it is part of, as in x·W_xᵀ + r∘(h·W_hᵀ + b).
 _TRANSPARENT = ("add", "subtract", "multiply", "split", "reshape", "strided_slice")
 
@@ -92,7 +95,8 @@ def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]
     ``x·Wᵀ`` is tested alone; ``x·W_xᵀ + h·W_hᵀ`` also as ``[x, h]·[W_x W_h]ᵀ``, and where that
     sum is not direct (the candidate gate of PyTorch's GRU) as two products with the columns of one
     Kronecker product. Each is tested as a whole and in 2, 3 and 4 equal row blocks, for every kind
-    in ``tvm_kp.structure``; the structure with the fewest multiplies wins.
+    in ``tvm_kp.structure``; the structure with the fewest multiplies wins. Dense rows or entries
+    beside a product must save a tenth of them.
     ``tolerance`` is the relative Frobenius error allowed, 0 for exact.
     """
     result: list[Decision] = []
@@ -298,6 +302,9 @@ def _decide(function: str, operator: str, w: np.ndarray, tolerance: float) -> De
     best = cheapest(find(w, count, tolerance) for count in blocks)
     if best is None:
         return replace(dense, reason=_why_dense(w, blocks, tolerance))
+    if isinstance(best, Hybrid | Doped) and best.macs > _WORTH * w.size:
+        reason = f"{best.text} would not pay: {best.macs} of {w.size} MACs"
+        return replace(dense, reason=reason)
     return _with(dense, best)
 
 
