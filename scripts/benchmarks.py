@@ -23,8 +23,9 @@ METHODS = ("dense", "small", "pruned", "low-rank", "kronecker", "reshaped", "hyb
 class Recipe:
     """How a network is trained; ``lr`` is the highest rate.
 
-    ``temperature`` and ``share`` are those of the teacher, for networks that have one: where the
-    small network overfits, more of softer scores helps, and where it underfits less does.
+    ``temperature``, ``share`` and ``mix`` are those of the teacher, for networks that have one:
+    where the small network overfits, more of softer scores and what lies between samples help, and
+    where it underfits less does.
     """
 
     epochs: int
@@ -34,6 +35,7 @@ class Recipe:
     weight_decay: float = 0.0
     temperature: float = 2.0
     share: float = 0.7
+    mix: float = 0.0
 
 
 @dataclass(frozen=True)

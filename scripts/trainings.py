@@ -128,7 +128,8 @@ def train(job: Job) -> None:
 def _teacher(job: Job, device: torch.device) -> Teacher | None:
     if job.teacher is None:
         return None
-    return Teacher(job.teacher.network().to(device), job.recipe.temperature, job.recipe.share)
+    dense, recipe = job.teacher.network().to(device), job.recipe
+    return Teacher(dense, recipe.temperature, recipe.share, recipe.mix)
 
 
 def _some(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:

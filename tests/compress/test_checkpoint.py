@@ -65,11 +65,12 @@ def assert_same(model, other):
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("after", [1, 2, 3, 5])
 def test_goes_on_as_if_it_had_not_been_cut_off(tmp_path, name, after):
-    """Bit for bit, with dropout, augmentation that draws, a teacher, decay and masks.
+    """Bit for bit, with dropout, augmentation that draws, a teacher that mixes, decay and masks.
 
     Rows of a doped weight drop out in the first three epochs.
     """
-    options = {"augment": noisy, "weight_decay": 0.1, "teacher": Teacher(model_of(seed=8).eval())}
+    teacher = Teacher(model_of(seed=8).eval(), mix=0.3)
+    options = {"augment": noisy, "weight_decay": 0.1, "teacher": teacher}
     whole, file = model_of(FORMS[name]), tmp_path / "kept"
     history = train(whole, **options)
     cut_off(model_of(FORMS[name]), file, after, **options)

@@ -9,7 +9,7 @@ from torch import nn
 
 from tvm_kp.compress import Choice, Kronecker, KroneckerLSTM, Plan, Pruned, Teacher, apply, fit
 from tvm_kp.compress.training import one_thread
-from tvm_kp.errors import ModelError
+from tvm_kp.errors import InputError, ModelError
 
 
 class Classifier(nn.Module):
@@ -112,27 +112,46 @@ def test_a_teacher_gives_each_sample_its_scores():
         torch.testing.assert_close(one, two)
 
 
-class Counted(nn.Module):
-    """A teacher that remembers the samples it has seen."""
+class Watched(nn.Module):
+    """A linear model that keeps the samples it has seen."""
 
-    def __init__(self):
+    def __init__(self, seed=1):
         super().__init__()
-        self.inner, self.seen = linear(1), []
+        self.inner, self.seen = linear(seed), []
 
     def forward(self, x):
-        self.seen.append(len(x))
+        self.seen.append(x)
         return self.inner(x)
+
+
+def test_a_teacher_that_mixes():
+    """Both see the same samples, which lie up to the given share between two of the batch."""
+    model, teacher = Watched(0), Watched(1)
+    x = torch.eye(10).reshape(10, 5, 2)
+    fitted(model, x, batch_size=10, teacher=Teacher(teacher, share=1.0, mix=0.4))
+    assert len(model.seen) == len(teacher.seen) == 2
+    for one, two in zip(model.seen, teacher.seen, strict=True):
+        assert torch.equal(one, two)
+        largest, others = one.flatten(1).max(1).values, one.flatten(1).sum(1)
+        assert largest.min() >= 0.6 and largest.min() < 1
+        torch.testing.assert_close(others, torch.ones(10))
+    assert not torch.equal(*model.seen)
+
+
+def test_only_floats_are_mixed():
+    with pytest.raises(InputError, match=r"mix 0\.5 of torch\.int64 samples"):
+        fitted(linear(), torch.ones(4, 5, 2).long(), teacher=Teacher(linear(1), mix=0.5))
 
 
 def test_a_teacher_sees_each_sample_once():
     """But for augmented ones, which are others each time."""
     x = torch.randn(600, 5, 2)
-    once, each = Counted(), Counted()
+    once, each = Watched(), Watched()
     fitted(linear(), x, epochs=3, batch_size=250, teacher=Teacher(once))
-    assert once.seen == [512, 88]
+    assert list(map(len, once.seen)) == [512, 88]
     augmented = {"augment": torch.clone, "teacher": Teacher(each)}
     fitted(linear(), x, epochs=3, batch_size=250, **augmented)
-    assert each.seen == [250, 250, 100] * 3
+    assert list(map(len, each.seen)) == [250, 250, 100] * 3
 
 
 def test_scores_and_loss_of_a_teacher():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tvm_kp.compress.apply import anneal
 from tvm_kp.compress.checkpoint import Checkpoint
 from tvm_kp.compress.plans import on_one_device
+from tvm_kp.errors import InputError
 
 _CLIP = 1.0
 _PART = 512  # samples that a teacher looks at together
@@ -34,11 +35,16 @@ class Teacher:
 
     The loss is (1 − ``share``) · cross entropy + ``share`` · t² · KL divergence of the softmax of
     both models' scores over the ``temperature`` t.
+
+    With ``mix`` m both see each sample moved towards another of its batch, by a share of the way
+    that is drawn from 0 to m (Beyer et al. 2022, arXiv 2106.05237): where samples are few, what
+    lies between them teaches too. The class is still that of the sample, so ``share`` is best 1.
     """
 
     model: nn.Module
     temperature: float = 2.0
     share: float = 0.7
+    mix: float = 0.0
 
     def scores(self, x: Tensor) -> Tensor:
         """The model's scores of the samples ``x``, without gradients."""
@@ -79,7 +85,8 @@ def fit(
     ``progress`` is called after each epoch with its number from 0. With ``checkpoint`` the state
     is kept in that file after each epoch, and training goes on from there if the file exists.
     Leaves the model in eval mode. Raises ``ModelError`` for a model on several devices, and
-    ``InputError`` for a checkpoint of another training.
+    ``InputError`` for a checkpoint of another training and for a teacher's ``mix`` of samples that
+    are no floats.
     """
     device = on_one_device(list(model.parameters()))
     batches = -(-len(x) // batch_size)
@@ -91,7 +98,7 @@ def fit(
     }
     if teacher is not None:
         taught = _checksum(*teacher.model.state_dict().values())
-        settings["teacher"] = [teacher.temperature, teacher.share, taught]
+        settings["teacher"] = [teacher.temperature, teacher.share, teacher.mix, taught]
     history: list[Epoch] = []
     lesson = _Lesson(model, x, y, augment, teacher, device)
     # Dropout draws from the global generator: its state is the caller's, and put back.
@@ -148,13 +155,18 @@ class _Lesson:
         self.wanted: Tensor | None = None
         if teacher is not None:
             teacher.model.eval()
-            if augment is None:  # the samples stay the same, and so do the teacher's scores
+            if teacher.mix and not x.is_floating_point():
+                raise InputError(f"mix {teacher.mix} of {x.dtype} samples; leave it out")
+            # Where the samples stay the same, so do the teacher's scores.
+            if augment is None and not teacher.mix:
                 parts = x.split(_PART)
                 self.wanted = torch.cat([teacher.scores(part.to(device)) for part in parts])
 
     def __call__(self, chosen: Tensor) -> tuple[Tensor, int]:
         """The loss of the samples numbered ``chosen``, and how many are right."""
         inputs = self.x[chosen] if self.augment is None else self.augment(self.x[chosen])
+        if self.teacher is not None and self.teacher.mix:
+            inputs = _mixed(inputs, self.teacher.mix)
         inputs, classes = inputs.to(self.device), self.y[chosen].to(self.device)
         scores = self.model(inputs)
         right = int((scores.argmax(1) == classes).sum())
@@ -162,6 +174,12 @@ class _Lesson:
             return nn.functional.cross_entropy(scores, classes), right
         wanted = self.teacher.scores(inputs) if self.wanted is None else self.wanted[chosen]
         return self.teacher.loss(scores, wanted, classes), right
+
+
+def _mixed(x: Tensor, most: float) -> Tensor:
+    """Each sample of ``x`` (N, …) moved by a share up to ``most`` towards another, or itself."""
+    share = most * torch.rand(len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
+    return torch.lerp(x, x[torch.randperm(len(x))], share)
 
 
 def _checksum(*tensors: Tensor) -> int:
