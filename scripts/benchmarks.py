@@ -44,7 +44,8 @@ class Benchmark:
 
     ``kronecker`` is the paper's shape for every gate of [W_ih | W_hh], ``reshaped`` another of
     about the same size and a larger rank, None if there is none, ``hybrid`` one with dense rows
-    above. ``note`` says what the data is.
+    above. ``note`` says what the data is. The others learn from the dense network of their seed, or
+    from the first ``teachers`` ones together.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Benchmark:
     compressed: Recipe
     seeds: int = 3
     directions: int = 1
+    teachers: int = 1
 
     def network(self, hidden: int, dropout: float = 0.0) -> Classifier:
         """With ``hidden`` units in each direction and new weights."""
@@ -183,6 +185,7 @@ def _fast_rnn(inputs: int, hidden: int) -> nn.Module:
 
 
 _KEYWORDS = "the test set of Speech Commands v2, split by speaker: 3,956 to train on"
+_KEYWORD_RECIPE = Recipe(100, 0.03, 128, weight_decay=0.02, share=1.0, mix=0.5)
 
 BENCHMARKS = {
     benchmark.name: benchmark
@@ -233,8 +236,9 @@ BENCHMARKS = {
             reshaped=None,
             hybrid=Kronecker(((9, 8), (13, 16)), dense_rows=1),
             dense=Recipe(60, 0.005, dropout=0.3),
-            compressed=Recipe(80, 0.02, weight_decay=0.02),
+            compressed=_KEYWORD_RECIPE,
             seeds=2,
+            teachers=2,
         ),
         Benchmark(
             name="KWS-GRU",
@@ -249,8 +253,9 @@ BENCHMARKS = {
             reshaped=Kronecker(((11, 4), (14, 41))),
             hybrid=Kronecker(((17, 4), (9, 41)), dense_rows=1),
             dense=Recipe(60, 0.005, dropout=0.3),
-            compressed=Recipe(80, 0.02, dropout=0.3, weight_decay=0.02),
+            compressed=_KEYWORD_RECIPE,
             seeds=1,
+            teachers=2,
         ),
         Benchmark(
             name="USPS-FastRNN",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from math import log
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,18 @@ class Classifier(nn.Module):
         h = states[0] if isinstance(states, tuple) else states
         scores: Tensor = self.head(self.dropout(h.transpose(0, 1).flatten(1)))
         return scores
+
+
+class Ensemble(nn.Module):
+    """``(N, T, I) -> (N, classes)``: scores with the mean of the networks' probabilities."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        likely = [torch.log_softmax(network(x), 1) for network in self.networks]
+        return torch.logsumexp(torch.stack(likely), 0) - log(len(likely))
 
 
 def export(network: nn.Module, x: Tensor) -> torch.export.ExportedProgram:

@@ -2,7 +2,7 @@
 
 Networks are trained, one process a core, compiled in float32 and int8, run on their test samples
 in C, and measured on an emulated board. What is done is kept: the same command goes on where it
-was stopped. A network other than the dense one also learns the scores of the dense one.
+was stopped. A network other than the dense one also learns the scores of dense ones.
 
 ``results.json`` in the output folder has date, command, target and networks: objects with the keys
 benchmark, data, method, form, seeds, parameters (of the recurrent layer), compression, accuracies
@@ -62,10 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reproduce(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
-    # What the others learn from comes first.
+    # What the others learn from comes first, also if it is not asked for.
+    every = list(dict.fromkeys([*jobs, *(dense for job in jobs for dense in job.teachers)]))
     for first in (True, False):
-        wave = [job for job in jobs if (job.method == "dense") == first]
-        _all(args, "Training", train, [job for job in wave if job.result() is None], jobs)
+        wave = [job for job in every if (job.method == "dense") == first]
+        _all(args, "Training", train, [job for job in wave if job.result() is None], every)
     measuring = [job for job in jobs if measured(job, args.target) is None]
     _all(args, "Measuring", partial(_measure, args), measuring, jobs)
     _write(args, _rows(args, jobs))

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import torch
 from benchmarks import BENCHMARKS, Benchmark, Recipe, numbers
-from classifier import Classifier
+from classifier import Classifier, Ensemble
 from datasets import Data
 from torch import Tensor
 
@@ -48,9 +48,13 @@ class Job:
         return replace(recipe, epochs=QUICK_EPOCHS) if self.quick else recipe
 
     @property
-    def teacher(self) -> Job | None:
-        """The dense network of the same seed, for all but itself."""
-        return None if self.method == "dense" else replace(self, method="dense")
+    def teachers(self) -> tuple[Job, ...]:
+        """The dense networks that it learns from, if it is none itself."""
+        if self.method == "dense":
+            return ()
+        many = self.of.teachers
+        seeds = range(many) if many > 1 else (self.seed,)
+        return tuple(replace(self, method="dense", seed=seed) for seed in seeds)
 
     def file(self, ending: str) -> Path:
         """A file of the job: "pt" has the weights, "json" the result."""
@@ -65,8 +69,8 @@ class Job:
         """What the result depends on: another one is trained anew."""
         choice = self.of.choice(self.method)
         form = ", ".join(map(str, choice.forms)) if choice else f"{self.method}"
-        taught = self.teacher.settings() if self.teacher else None
-        return {"form": form, "quick": self.quick, "teacher": taught, **asdict(self.recipe)}
+        taught = [dense.settings() for dense in self.teachers]
+        return {"form": form, "quick": self.quick, "teachers": taught, **asdict(self.recipe)}
 
     def load_data(self) -> Data:
         """Samples to train on and to test on; fewer of them if ``quick``."""
@@ -126,10 +130,11 @@ def train(job: Job) -> None:
 
 
 def _teacher(job: Job, device: torch.device) -> Teacher | None:
-    if job.teacher is None:
+    if not job.teachers:
         return None
-    dense, recipe = job.teacher.network().to(device), job.recipe
-    return Teacher(dense, recipe.temperature, recipe.share, recipe.mix)
+    dense, recipe = [teacher.network() for teacher in job.teachers], job.recipe
+    model = dense[0] if len(dense) == 1 else Ensemble(dense)
+    return Teacher(model.to(device), recipe.temperature, recipe.share, recipe.mix)
 
 
 def _some(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,7 @@ def tiny(monkeypatch):
             "hybrid": replace(SHAPE, factors=((1, 3), (7, 4)), dense_rows=1),
         },
         **{"dense": benchmarks.Recipe(3, 0.02), "compressed": benchmarks.Recipe(4, 0.02)},
+        **{"teachers": 2},
     )
     monkeypatch.setitem(benchmarks.BENCHMARKS, "TINY", benchmark)
     return benchmark
@@ -70,11 +71,11 @@ def test_end_to_end(tiny, tmp_path, capsys, monkeypatch):
     common = ["--methods", ",".join(TRIED), "--seeds", 1]
     assert run(folder, *common, "--readme", "--networks", tmp_path / "networks") == 0
     printed = capsys.readouterr().out
-    assert "Training 1 of 1: TINY dense, seed 0" in printed and "min left" in printed
+    assert "Training 2 of 2: TINY dense, seed 1" in printed and "min left" in printed
     assert "Training 1 of 1: TINY kronecker" in printed and "Measuring 2 of 2" in printed
     results = json.loads((folder / "results.json").read_text())
     networks = {row["method"]: row for row in results["networks"]}
-    assert tuple(networks) == TRIED
+    assert tuple(networks) == TRIED and {row["seeds"] for row in networks.values()} == {1}
     dense, kronecker = networks["dense"], networks["kronecker"]
     assert dense["parameters"] == 4 * 8 * (4 + 8) + 32 and kronecker["parameters"] == 4 * 20 + 32
     assert kronecker["compression"] == dense["parameters"] / kronecker["parameters"]
@@ -143,6 +144,21 @@ def test_interrupted(tiny, tmp_path, monkeypatch, capsys):
         assert run(tmp_path, "--methods", "dense") == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert not list((tmp_path / "TINY").glob("*.json"))
+
+
+def test_teachers_together(tiny):
+    """Probabilities are the mean of the networks', and a result depends on how many there are."""
+    from classifier import Ensemble
+    from trainings import Job
+
+    networks = [torch.nn.Linear(4, 3) for _ in range(3)]
+    x = torch.randn(5, 4)
+    mean = sum(torch.softmax(network(x), 1) for network in networks) / 3
+    torch.testing.assert_close(torch.exp(Ensemble(networks)(x)), mean)
+    job = Job("TINY", "small", 1, Path(), Path())
+    assert [dense.seed for dense in job.teachers] == [0, 1]
+    assert not job.teachers[0].teachers
+    assert job.settings()["teachers"] == [job.teachers[0].settings()] * 2
 
 
 def test_sizes_are_equal(tiny):
