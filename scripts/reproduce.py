@@ -93,7 +93,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/reproduce", description=about)
     where = "folder of the data sets, each in a subfolder (%(default)s)"
     parser.add_argument("--data", type=Path, default="../shared/data", help=where)
-    fetch = "fetch the files of MNIST that the folder lacks"
+    fetch = "fetch what the folder lacks of MNIST; scripts/datasets.py describes the other sets"
     parser.add_argument("--download", action="store_true", help=fetch)
     parser.add_argument("--output", type=Path, help="folder (out/reproduce, or out/quick)")
     for flag, every in (("--benchmarks", tuple(BENCHMARKS)), ("--methods", METHODS)):

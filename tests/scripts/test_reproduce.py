@@ -193,12 +193,33 @@ def test_mistakes_are_told_before_the_work(arguments, message, capsys):
     assert message in error and "Traceback" not in error
 
 
-def test_a_damaged_data_set(tmp_path):
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_arrays_are_checked_whatever_their_file(tmp_path, monkeypatch, write):
+    import datasets
+
+    arrays = {key: np.arange(count) for count, key in enumerate(("more", *datasets._PARTS))}
+    octets = b"".join(arrays[key].tobytes() for key in datasets._PARTS)
+    monkeypatch.setitem(datasets.CHECKSUMS, "a.npz", hashlib.sha256(octets).hexdigest())
+    write(tmp_path / "a.npz", **arrays)
+    found = datasets._arrays(tmp_path, "a.npz", datasets._PARTS)
+    assert {key: len(array) for key, array in found.items()} == {
+        key: len(arrays[key]) for key in datasets._PARTS
+    }
+    write(tmp_path / "a.npz", **arrays | {"y_test": np.arange(4)[::-1]})
+    with pytest.raises(InputError, match=r"SHA-256 .* it is damaged"):
+        datasets._arrays(tmp_path, "a.npz", datasets._PARTS)
+    write(tmp_path / "a.npz", X_train=np.arange(3))
+    with pytest.raises(InputError, match=r"an \.npz file with X_train, y_train"):
+        datasets._arrays(tmp_path, "a.npz", datasets._PARTS)
+
+
+@pytest.mark.parametrize("damage", [b"nothing", b"", b"PK\x03\x04nothing"])
+def test_a_damaged_data_set(tmp_path, damage):
     import datasets
 
     (tmp_path / "usps").mkdir()
-    (tmp_path / "usps" / "usps.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"SHA-256 .* it is damaged"):
+    (tmp_path / "usps" / "usps.npz").write_bytes(damage)
+    with pytest.raises(InputError, match="is damaged or another file"):
         datasets.usps(tmp_path)
 
 
