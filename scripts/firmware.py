@@ -21,6 +21,7 @@ from tvm_kp.cli import output
 
 FORMATS = ("float32", "int8")
 CALIBRATION_SAMPLES, BOARD_SAMPLES, SAVED_SAMPLES = 100, 3, 32
+QUICK_SAMPLES = 10  # to calibrate with
 PACKED: Any = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 9}
 
 
@@ -85,6 +86,7 @@ def save(job: Job, folder: Path) -> None:
 def calibration(job: Job, count: int = CALIBRATION_SAMPLES) -> tuple[Tensor, Tensor]:
     """Samples of training as they are tested, (N, T, I), and their classes (N,)."""
     x, y = job.load_data().train
+    count = min(count, QUICK_SAMPLES) if job.quick else count
     chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))[:count]
     return job.of.as_tested(x[chosen]), y[chosen]
 
