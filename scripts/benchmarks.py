@@ -270,7 +270,8 @@ BENCHMARKS = {
             reshaped=Kronecker(((4, 6), (8, 8))),
             hybrid=Kronecker(((5, 6), (6, 8)), dense_rows=2),
             dense=Recipe(60, 0.01),
-            compressed=Recipe(100, 0.02, weight_decay=0.02),
+            compressed=Recipe(200, 0.03, 128, weight_decay=0.02),
+            teachers=3,
         ),
     )
 }
