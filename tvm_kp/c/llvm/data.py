@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -24,7 +24,6 @@ define ptr @{BEHIND}(ptr %start, i32 %bytes) {{
 }}"""
 
 _HOOKS = ("tvmgen_profile_begin", "tvmgen_profile_end", "tvmgen_trace")
-
 
 # Nothing throws here, which LLVM cannot know of functions that are elsewhere: it says how to unwind
 # them, and the library that would do that is not to be linked.
@@ -49,22 +48,13 @@ def data_text(emission: Emission) -> str:
     return "\n".join([_ACCESS, *_constants(emission), *_workspace(emission)])
 
 
-def constant_places(emission: Emission) -> dict[Buffer, int]:
-    """The byte at which each of the weights begins."""
-    places, end = {}, 0
-    for buffer in emission.constants:
-        places[buffer] = end
-        end += aligned(buffer.nbytes, emission.alignment)
-    return places
-
-
-def state_places(emission: Emission) -> dict[Buffer, int]:
-    """The byte at which each field of the state's struct begins."""
-    places, end = {}, 0
-    for buffer in emission.states:
-        places[buffer] = end
-        end += aligned(buffer.nbytes, emission.alignment)
-    return places
+def places(buffers: Iterable[Buffer], alignment: int) -> dict[Buffer, int]:
+    """The byte at which each of ``buffers``, one after the other, begins."""
+    found, end = {}, 0
+    for buffer in buffers:
+        found[buffer] = end
+        end += aligned(buffer.nbytes, alignment)
+    return found
 
 
 def _constants(emission: Emission) -> Iterator[str]:

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.ir import PointerType, PrimType, Var
 
 from tvm_kp.c.emission import Emission
-from tvm_kp.c.llvm.data import BEHIND, CONSTANT, FIELD, WORKSPACE, constant_places, state_places
+from tvm_kp.c.llvm.data import BEHIND, CONSTANT, FIELD, WORKSPACE, places
 from tvm_kp.c.llvm.pointers import declared
 from tvm_kp.c.program import Buffer, Call
 from tvm_kp.c.tir_main import TirMain
@@ -32,7 +32,8 @@ def entries(emission: Emission, hooks: bool) -> dict[str, tirx.PrimFunc]:
 class _Entry:
     def __init__(self, emission: Emission, hooks: bool) -> None:
         self._emission, self._hooks = emission, hooks
-        self._constants, self._states = constant_places(emission), state_places(emission)
+        self._constants = places(emission.constants, emission.alignment)
+        self._states = places(emission.states, emission.alignment)
         calls = (s for s, _ in emission.program.flat() if isinstance(s, Call))
         self._calls = {call.function: call for call in calls}
 
@@ -47,11 +48,9 @@ class _Entry:
     def function(self, symbol: str, main: TirMain, parameters: list[str]) -> tirx.PrimFunc:
         """``int32_t symbol(…)``, which makes what ``main`` takes of ``parameters``."""
         params = {name: Var(name, PointerType(PrimType("int8"))) for name in parameters}
-        places = [self._place(buffer, params) for buffer in main.buffers]
-        pointers = [
-            Var(buffer.name, place.ty) for buffer, place in zip(main.buffers, places, strict=True)
-        ]
-        bound = [tirx.Bind(*pair) for pair in zip(pointers, places, strict=True)]
+        lie = {buffer: self._place(buffer, params) for buffer in main.buffers}
+        pointers = [Var(buffer.name, place.ty) for buffer, place in lie.items()]
+        bound = [tirx.Bind(*pair) for pair in zip(pointers, lie.values(), strict=True)]
         body = tvm_ffi.structural_map(main.function.body, (tirx.Evaluate, self._hooked))
         statements = [*bound, *declared(main.function.params, pointers), body]
         made = tirx.PrimFunc(list(params.values()), tirx.stmt_seq(*statements), PrimType("int32"))

@@ -9,15 +9,22 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir import Expr, TensorLoad, Var
 
+from tvm_kp.c.vectors import LANES
+
 
 def widen_scalars(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """``for lane in vectorized(4): alloc t[1]; t[0] = …`` -> ``alloc t[4]; t[lane] = …``."""
+    """``for lane in vectorized(4): alloc t[1]; t[0] = …`` -> ``alloc t[4]; t[lane] = …``.
+
+    What is left of a loop over vectors, fewer elements than one has, becomes an ordinary loop.
+    """
     return function.with_body(tvm_ffi.structural_map(function.body, (tirx.For, _widened)))
 
 
 def _widened(loop: tirx.For) -> tirx.For:
     if loop.kind != tirx.ForKind.VECTORIZED:
         return loop
+    if int(loop.extent) % LANES:
+        return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
     scalars: list[Var] = []
 
     def note(alloc: tirx.AllocBuffer) -> None:
