@@ -78,13 +78,6 @@ def test_rules_that_need_more_come_first():
     assert "matmul_fpu" not in [rule.name for rule in load_rules(())]
 
 
-def test_the_fpu_rule_loads_several_registers_at_once():
-    mod, _, _ = _products(with_bias=True)
-    legal = graph.legalize()(mod)
-    assert any("kp_load8" in kernel.script() for kernel in schedule(legal, ("fpu",)).values())
-    assert not any("kp_" in kernel.script() for kernel in schedule(legal, ()).values())
-
-
 def _product() -> tirx.PrimFunc:
     x, w = te.placeholder((1, 12), name="x"), te.placeholder((12, 8), name="w")
     k = te.reduce_axis((0, 12))

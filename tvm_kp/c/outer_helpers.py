@@ -58,7 +58,9 @@ class _Outer:
         start = "" if tile.start == "none" else ", const float *start"
         yield f"// A tile of {tile.rows} x {self._live} sums of {tile.depth} products."
         yield "static inline __attribute__((always_inline)) void"
-        yield f"{self.name}(float *out, const float *w, const float *x{start}) {{"
+        scalars, vectors = ("w", "x") if tile.weights == "scalars" else ("x", "w")
+        operands = f"const float *{scalars}, const float *{vectors}"
+        yield f"{self.name}(float *out, {operands}{start}) {{"
         yield "#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"
         yield from self._assembly()
         yield "#else"
