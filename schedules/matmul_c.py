@@ -21,5 +21,5 @@ def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     widths = tuple(n for n in COLUMNS if n <= product.columns) or (product.columns,)
     columns = choose("columns", widths, widths[0])
     unroll = choose("unroll", tuple(n for n in UNROLLS if n <= product.depth), 1)
-    tile_product(sch, product, Tile(rows, vectors=1, vector=columns, unroll=unroll))
+    tile_product(sch, product, Tile(rows, columns, unroll))
     return sch

@@ -10,15 +10,16 @@ from __future__ import annotations
 from tvm.s_tir import Schedule
 
 from tvm_kp.kernel.float_product import find_float_product
+from tvm_kp.kernel.mve_tiles import mve_tiles_of
 from tvm_kp.kernel.outer_loops import outer_loops
-from tvm_kp.kernel.outer_tiles import outer_tiles_of
 from tvm_kp.kernel.space import Choose
 
 ISA = {"mve", "mve.fp"}
-KINDS = {"c"}
 VERSION = 1
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:
     product = find_float_product(sch)
-    return None if product is None else Schedule(outer_loops(outer_tiles_of(product, choose)))
+    if product is None or product.weights == "none":
+        return None
+    return Schedule(outer_loops(mve_tiles_of(product, choose)))

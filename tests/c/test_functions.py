@@ -18,7 +18,6 @@ from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.support import helpers
 from tvm_kp.errors import ModelError
 from tvm_kp.kernel.hoist import hoist_allocations
-from tvm_kp.kernel.load_multiple import use_load_multiple
 
 
 def text_of(function: tirx.PrimFunc, aliased: tuple[int, ...] = ()) -> str:
@@ -123,20 +122,6 @@ def test_const_and_restrict() -> None:
     )
     assert FunctionPrinter(statements).parameters((0, 1)) == "const float *x, float *out"
     assert written_buffers(statements) == {statements.params[1]}
-
-
-def test_what_a_store_multiple_writes_is_written() -> None:
-    @T.prim_func(private=True)
-    def stores(out: T.Buffer((4,))):
-        tile = T.alloc_buffer((4,), scope="local")
-        tile[0] = T.float32(1)
-        tile[1] = T.float32(2)
-        out[0] = tile[0]
-        out[1] = tile[1]
-
-    merged = use_load_multiple(stores)
-    assert "kp_store2(&out[0], &tile[0]);" in text_of(merged)
-    assert FunctionPrinter(merged).parameters() == "float *restrict out"
 
 
 @T.prim_func(private=True)

@@ -13,7 +13,7 @@ from tvm import relax
 
 from tvm_kp import board
 from tvm_kp.artifacts import OPTIMIZE, Model
-from tvm_kp.c.support import helpers, is_helper
+from tvm_kp.c.support import helpers
 from tvm_kp.target import Target
 
 TANH_BOUND, SIGMOID_BOUND = 5e-7, 2.5e-7
@@ -114,22 +114,3 @@ def test_only_what_is_used_and_needed_is_defined() -> None:
     assert both.count("float kp_tanhf(float x) {") == 1
     with pytest.raises(KeyError):
         helpers(["expf"])
-
-
-@pytest.mark.parametrize("count", range(2, 9))
-def test_moves_are_one_instruction(
-    count: int, compile_strictly: Callable[..., None], tmp_path: Path
-) -> None:
-    load, store = f"kp_load{count}", f"kp_store{count}"
-    assert is_helper(load) and is_helper(store)
-    text = helpers([load, store])
-    text += "void move(float *a, const float *b);\nvoid move(float *a, const float *b) {\n"
-    text += f"  float t[{count}];\n  {load}(t, b);\n  {store}(a, t);\n}}\n"
-    compile_strictly({"move.c": text}, "mps2-an386")
-    disassembly = subprocess.run(
-        ["arm-none-eabi-objdump", "-d", "mps2-an386-move.c.o"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    last = f"{{s16-s{15 + count}}}"
-    assert disassembly.count("vldmia") + disassembly.count("vstmia") >= 2
-    assert f"vldmia\tr1, {last}" in disassembly and f"vstmia\tr0, {last}" in disassembly

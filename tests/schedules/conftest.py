@@ -358,3 +358,116 @@ class Products:
 def products() -> Callable[[str], Products]:
     """``(target)`` -> products of integers for it."""
     return lambda target: Products(Target.load(target))
+
+
+@dataclass(frozen=True)
+class FloatCase:
+    """``x`` times ``weights`` or, on the left ``side``, the reverse; then a bias and a function.
+
+    Weights that are not ``constant`` are an input too.
+    """
+
+    x: tuple[int, ...]
+    weights: tuple[int, ...]
+    side: str = "right"
+    bias: tuple[int, ...] | None = None
+    relu: bool = False
+    constant: bool = True
+
+    def arrays(self) -> list[np.ndarray]:
+        random = np.random.default_rng(sum((*self.x, *self.weights)))
+        shapes = (self.x, self.weights, self.bias or ())
+        return [random.uniform(-1, 1, shape).astype("float32") for shape in shapes]
+
+    @property
+    def inputs(self) -> list[np.ndarray]:
+        return self.arrays()[: 1 if self.constant else 2]
+
+    def emit(self, emit, x: relax.Expr, weights: relax.Expr | None = None) -> relax.Expr:
+        op = relax.op
+        _, constant, bias = map(relax.const, self.arrays())
+        w = constant if weights is None else weights
+        y = emit(op.matmul(*((w, x) if self.side == "left" else (x, w))))
+        y = emit(op.add(y, bias)) if self.bias is not None else y
+        return emit(op.nn.relu(y)) if self.relu else y
+
+    def expected(self) -> np.ndarray:
+        x, weights, bias = (array.astype("float64") for array in self.arrays())
+        y = weights @ x if self.side == "left" else x @ weights
+        y = y + bias if self.bias is not None else y
+        return np.maximum(y, 0) if self.relu else y
+
+
+@st.composite
+def _any_float_case(draw, constant: st.SearchStrategy[bool]) -> FloatCase:
+    few, many = st.integers(1, 9), st.integers(10, 70)
+    sizes = st.one_of(few, many)
+    batch = draw(st.lists(st.integers(1, 3), max_size=2))
+    rows, depth, columns = draw(st.one_of(st.just(1), sizes)), draw(sizes), draw(sizes)
+    left, right = (rows, depth), (depth, columns)
+    kept = (*batch[draw(st.integers(0, len(batch))) :],)
+    side = draw(st.sampled_from(["left", "right"]))
+    x, weights = (right, left) if side == "left" else (left, right)
+    biases = [None, (columns,), (rows, columns), (*batch, rows, columns), (rows, 1)]
+    bias, relu = draw(st.sampled_from(biases)), draw(st.booleans())
+    return FloatCase((*batch, *x), (*kept, *weights), side, bias, relu, draw(constant))
+
+
+@dataclass(frozen=True)
+class FloatProducts:
+    """Products of floats, and what the kernels for ``target`` make of them."""
+
+    target: Target
+    module: Callable[..., tvm.IRModule]
+
+    case = staticmethod(FloatCase)
+
+    @staticmethod
+    def some(
+        data: st.DataObject, count: int, constant: st.SearchStrategy[bool] | None = None
+    ) -> list[FloatCase]:
+        """Cases of any kind."""
+        case = _any_float_case(st.just(True) if constant is None else constant)
+        return data.draw(st.lists(case, min_size=count, max_size=count))
+
+    def model(self, several: Sequence[FloatCase], target: str = "") -> Model:
+        """All cases side by side; for another ``target`` the C that its compiler sees."""
+
+        def results(emit, *operands):
+            left = list(operands)
+            return [case.emit(emit, *(left.pop(0) for _ in case.inputs)) for case in several]
+
+        shapes = [array.shape for case in several for array in case.inputs]
+        legal = graph.legalize()(self.module(results, *shapes))
+        kernels = schedule(legal, self.target.isa)
+        return make_model(
+            legal, kernels, name="m", target=target or self.target.name, alignment=8, decisions=()
+        )
+
+    def check(self, several: Sequence[FloatCase], model: Model) -> int:
+        """The results are numpy's; how many instructions that takes, where they are counted."""
+        arrays = [array[None] for case in several for array in case.inputs]
+        inputs = {f"x{k}": array for k, array in enumerate(arrays)}
+        found = board.run(model, Target.load(model.target), inputs)
+        for case, result in zip(several, found.outputs.values(), strict=True):
+            wanted = case.expected()
+            error = np.abs(result[0] - wanted).max()
+            assert error <= 2e-6 * max(1, np.abs(wanted).max()), f"{case} on {model.target}"
+        return found.instructions[0] if found.instructions else 0
+
+    def check_special_values(self) -> None:
+        """Infinities and the like go through, and touch nothing else."""
+        case = FloatCase((1, 7), (7, 9), bias=(9,))
+        model, (x, weights, bias) = self.model([case]), case.arrays()
+        for value in (np.inf, -np.inf, np.nan, 3e38):
+            x[0, 3] = value
+            with np.errstate(over="ignore", invalid="ignore"):
+                wanted = x @ weights + bias
+            (found,) = board.run(model, self.target, {"x0": x[None]}).outputs.values()
+            np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
+
+
+@pytest.fixture(scope="session")
+def float_products(module: Callable[..., tvm.IRModule]) -> Callable[[str], FloatProducts]:
+    """``(target)`` -> products of floats for it."""
+    return lambda target: FloatProducts(Target.load(target), module)

@@ -9,8 +9,8 @@ from tvm.ir import Call, TensorLoad, Var
 
 # Helpers that write to what their first argument points to.
 _WRITERS = (
-    *("kp_store", "kp_product", "kp_widen", "kp_interleave", "kp_adjoin"),
-    *("kp_dots", "kp_columns", "kp_outer"),
+    *("kp_product", "kp_widen", "kp_interleave", "kp_adjoin"),
+    *("kp_dots", "kp_columns", "kp_outer", "kp_sums"),
 )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from tvm_kp.c.thumb import advanced, number
+
 LANES, VECTORS = 4, 8
 SCALARS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8")
 _FARTHEST = 508  # bytes that a load of a vector can go on
@@ -57,6 +59,12 @@ class OuterTile:
         return SCALARS[: self.packed if self.weights == "scalars" else self.rows * self.group]
 
     @property
+    def pointers(self) -> dict[str, str]:
+        """The registers of the operands: GCC finds none by itself if scalars take most low ones."""
+        named = {"out": "r11", "w": "r9", "x": "r10", "start": "r12"}
+        return {n: r for n, r in named.items() if n != "start" or self.start != "none"}
+
+    @property
     def clobbered(self) -> tuple[str, ...]:
         """All registers that are no operands."""
         vectors = self.rows * self.vectors
@@ -70,7 +78,7 @@ class OuterTile:
         lines = [f"movs {SCALARS[0]}, #{self.tail}", f"vctp.32 {SCALARS[0]}"] if self.tail else []
         lines += [*self._first_sums(), *self._steps(before, self.start == "none")]
         if times:
-            lines += [*_number("lr", times), "dls lr, lr", "1:"]
+            lines += [*number("lr", times), "dls lr, lr", "1:"]
             lines += [*self._steps(self.group * self.unroll, False), "le lr, 1b"]
         return [*lines, *self._stores()]
 
@@ -110,7 +118,7 @@ class OuterTile:
             yield f"{name}, [%[{pointer}]], #{step}"
             return
         yield f"{name}, [%[{pointer}], #{offset}]" if offset else f"{name}, [%[{pointer}]]"
-        yield from _advanced(pointer, step)
+        yield from advanced(pointer, step)
 
     def _steps(self, count: int, fresh: bool) -> Iterator[str]:
         """``count`` steps along the sum; where these are ``fresh`` they are what sums start at."""
@@ -161,18 +169,3 @@ def _load(pointer: str, registers: tuple[str, ...], nbytes: int) -> str:
     if len(registers) > 2:
         return f"ldmia %[{pointer}]!, {{{', '.join(registers)}}}"
     return f"{_name(registers)}, [%[{pointer}]], #{nbytes}"
-
-
-def _number(register: str, value: int) -> Iterator[str]:
-    """Load a number."""
-    yield f"movw {register}, #{value & 0xFFFF}"
-    if value >> 16:
-        yield f"movt {register}, #{value >> 16}"
-
-
-def _advanced(pointer: str, nbytes: int) -> Iterator[str]:
-    """Let a pointer go on: up to 4095 bytes at a time."""
-    while nbytes:
-        step = min(nbytes, 4092)
-        yield f"addw %[{pointer}], %[{pointer}], #{step}"
-        nbytes -= step

@@ -26,14 +26,18 @@ def is_outer(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def definition(name: str) -> str:
-    """The C of a helper."""
+def parse_outer(name: str) -> OuterTile:
+    """The tile of a helper."""
     match = _NAME.fullmatch(name)
     assert match is not None, name
     rows, vectors, depth, columns = (int(size) for size in match.groups()[:4])
     packed, unroll, tail = int(match[6]), int(match[8]), int(match[9] or 0)
-    tile = OuterTile(rows, vectors, depth, columns, match[5], packed, match[7], unroll, tail)
-    return "\n".join(_Outer(name, tile).lines()) + "\n"
+    return OuterTile(rows, vectors, depth, columns, match[5], packed, match[7], unroll, tail)
+
+
+def definition(name: str) -> str:
+    """The C of a helper."""
+    return "\n".join(_Outer(name, parse_outer(name)).lines()) + "\n"
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,14 @@ class _Outer:
         lacking = LANES - self.tile.tail if self.tile.tail else 0
         return LANES * self.tile.vectors - lacking
 
-    @property
-    def _pointers(self) -> dict[str, str]:
-        """The registers of the pointers: GCC finds none by itself if scalars take most low ones."""
-        named = {"out": "r11", "w": "r9", "x": "r10", "start": "r12"}
-        return {n: r for n, r in named.items() if n != "start" or self.tile.start != "none"}
-
     def lines(self) -> Iterator[str]:
         tile = self.tile
         start = "" if tile.start == "none" else ", const float *start"
         yield f"// A tile of {tile.rows} x {self._live} sums of {tile.depth} products."
         yield "static inline __attribute__((always_inline)) void"
-        yield f"{self.name}(float *out, const float *w, const float *x{start}) {{"
+        scalars, vectors = ("w", "x") if tile.weights == "scalars" else ("x", "w")
+        operands = f"const float *{scalars}, const float *{vectors}"
+        yield f"{self.name}(float *out, {operands}{start}) {{"
         yield "#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"
         yield from self._assembly()
         yield "#else"
@@ -68,10 +68,10 @@ class _Outer:
 
     def _assembly(self) -> Iterator[str]:
         tile = self.tile
-        for name, register in self._pointers.items():
+        for name, register in self.tile.pointers.items():
             const = "" if name == "out" else "const "
             yield f'  register {const}float *moved_{name} __asm__("{register}") = {name};'
-        moved = ", ".join(f'[{name}] "+r"(moved_{name})' for name in self._pointers)
+        moved = ", ".join(f'[{name}] "+r"(moved_{name})' for name in self.tile.pointers)
         changed = ", ".join(f'"{name}"' for name in (*tile.clobbered, "cc", "memory"))
         yield "  __asm__ volatile("
         yield from (f'      "{line}\\n\\t"' for line in tile.lines)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tvm_kp.artifacts import SPEED
 from tvm_kp.c import (
     dot_helpers,
+    fpu_helpers,
     integer_helpers,
     outer_helpers,
     product_helpers,
@@ -14,8 +15,6 @@ from tvm_kp.c import (
     vector_helpers,
 )
 from tvm_kp.c.memory_settings import CONSTANTS_SECTION
-
-_LOAD_REGISTERS = ["s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"]
 
 
 def helpers(used: Iterable[str], optimize: str = SPEED, section: str = CONSTANTS_SECTION) -> str:
@@ -42,9 +41,7 @@ def _wanted(used: Iterable[str]) -> list[str]:
 
 def is_helper(name: str) -> bool:
     """Whether ``helpers`` can define ``name``."""
-    if product_helpers.is_product(name) or dot_helpers.is_dots(name):
-        return True
-    return outer_helpers.is_outer(name) or name in _DEFINITIONS or name in _MOVES
+    return name in _DEFINITIONS or any(knows(name) for knows, _ in _FAMILIES)
 
 
 def _needed(name: str) -> tuple[str, ...]:
@@ -52,46 +49,16 @@ def _needed(name: str) -> tuple[str, ...]:
 
 
 def _definition(name: str) -> str:
-    if product_helpers.is_product(name):
-        return product_helpers.definition(name)
-    if dot_helpers.is_dots(name):
-        return dot_helpers.definition(name)
-    if outer_helpers.is_outer(name):
-        return outer_helpers.definition(name)
-    return _DEFINITIONS[name] if name in _DEFINITIONS else _move(name, _MOVES[name])
+    return next((make for knows, make in _FAMILIES if knows(name)), _DEFINITIONS.__getitem__)(name)
 
 
-def _move(name: str, count: int) -> str:
-    """A load- or store-multiple of ``count`` floats; VLDM and VSTM want neighboring registers."""
-    load = name.startswith("kp_load")
-    registers = _LOAD_REGISTERS[:count]
-    pointed = f"const float (*)[{count}]" if load else f"float (*)[{count}]"
-    memory = "source" if load else "target"
-    declared = "\n".join(
-        f'  register float {r} __asm__("{r}"){"" if load else f" = source[{k}]"};'
-        for k, r in enumerate(registers)
-    )
-    listed = f"{{{registers[0]}-{registers[-1]}}}"
-    if load:
-        outputs = ", ".join(f'"=t"({r})' for r in registers)
-        inputs = f'"r"(source), "m"(*({pointed})source)'
-        results = "\n" + "\n".join(f"  target[{k}] = {r};" for k, r in enumerate(registers))
-    else:
-        outputs = f'"=m"(*({pointed})target)'
-        inputs = '"r"(target), ' + ", ".join(f'"t"({r})' for r in registers)
-        results = ""
-    pointer = count if load else 1
-    code = f'"{"vldmia" if load else "vstmia"} %{pointer}, {listed}"'
-    return f"""\
-// {count} floats between memory and registers by one instruction; {memory} is in memory.
-static inline __attribute__((always_inline)) void {name}(float *target, const float *source) {{
-{declared}
-  __asm__({code} : {outputs} : {inputs});{results}
-}}
-"""
-
-
-_MOVES = {f"kp_{verb}{count}": count for verb in ("load", "store") for count in range(2, 9)}
+# Helpers whose names say what they are.
+_FAMILIES = (
+    (product_helpers.is_product, product_helpers.definition),
+    (dot_helpers.is_dots, dot_helpers.definition),
+    (outer_helpers.is_outer, outer_helpers.definition),
+    (fpu_helpers.is_sums, fpu_helpers.definition),
+)
 
 _NEEDS = {**vector_helpers.NEEDS, **tanh_helpers.NEEDS}
 

@@ -1,4 +1,4 @@
-"""A product of float matrices, one of them constant: what a PrimFunc computes by outer products."""
+"""A product of float matrices: what a PrimFunc computes by outer products."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FloatProduct:
     """``out[…, i, j] = start[…, i, j] + Σ scalars[…, i, k] * vectors[…, k, j]``, in ``block`` of
     ``function``.
 
-    ``weights`` says which operand is the constant, "scalars" or "vectors". ``form`` is what is
-    added: "none", the same to every "row", or a number for each sum of a "tile". ``batch`` are the
-    axes in front, ``axes`` those of i, j and k.
+    ``weights`` says which operand is a constant that nothing else reads: "scalars", "vectors" or
+    "none". ``form`` is what is added: "none", the same to every "row", or a number for each sum of
+    a "tile". ``batch`` are the axes in front, ``axes`` those of i, j and k.
     """
 
     function: tirx.PrimFunc
@@ -42,12 +42,8 @@ class FloatProduct:
     start: TensorLoad | None
 
     @property
-    def constant(self) -> TensorLoad:
-        return self.scalars if self.weights == "scalars" else self.vectors
-
-    @property
-    def other(self) -> TensorLoad:
-        return self.vectors if self.weights == "scalars" else self.scalars
+    def constant(self) -> TensorLoad | None:
+        return {"scalars": self.scalars, "vectors": self.vectors}.get(self.weights)
 
     def element(self, access: TensorLoad, batch: Mapping[Var, Index], *at: Index) -> TensorLoad:
         """The element of ``access`` in the block ``batch`` at the row, column and step ``at``."""
@@ -57,13 +53,17 @@ class FloatProduct:
 
 
 def find_float_product(sch: s_tir.Schedule) -> FloatProduct | None:
-    """The product that a function computes, or None; a bias becomes what its sums start at."""
+    """The product that a function computes, or None; a bias becomes what its sums start at, if
+    tiles know how rows and columns share it."""
     found = find_product(sch)
     if found is None or found.dtype != "float32":
         return None
-    block = sch.get(start_from_bias(sch, found))
-    product = _described(sch.mod["main"], block, found)
-    return product if product.weights and product.form and _is_dense(product) else None
+    fused = sch.copy()
+    block = fused.get(start_from_bias(fused, found))
+    product = _described(fused.mod["main"], block, found)
+    if not product.form:
+        product = _described(sch.mod["main"], sch.get(found.block), found)
+    return product if _is_dense(product) else None
 
 
 def _described(function: tirx.PrimFunc, block: s_tir.SBlock, found: Product) -> FloatProduct:
@@ -92,7 +92,7 @@ def _described(function: tirx.PrimFunc, block: s_tir.SBlock, found: Product) -> 
 
 
 def _weights(function: tirx.PrimFunc, scalars: TensorLoad, vectors: TensorLoad) -> str:
-    """Which operand is a constant that nothing else reads; empty if none is."""
+    """Which operand is a constant that nothing else reads."""
     noted = json.loads(str((function.attrs or {}).get(CONSTANTS, "[]")))
     constants = [function.params[index] for index in noted]
     read: list[Var] = []
@@ -100,7 +100,7 @@ def _weights(function: tirx.PrimFunc, scalars: TensorLoad, vectors: TensorLoad) 
     for name, load in (("vectors", vectors), ("scalars", scalars)):
         if load.source in constants and read.count(load.source) == 1:
             return name
-    return ""
+    return "none"
 
 
 def _form(start: TensorLoad, rows: int, axes: Axes) -> str:

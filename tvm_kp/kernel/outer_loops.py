@@ -1,4 +1,4 @@
-"""The loops of a product of floats in tiles of outer products, on a core with MVE.
+"""The loops of a product of floats in tiles of outer products.
 
 Helpers that the C printer knows compute the tiles. What a function computes beside the product
 stays as it is.
@@ -13,25 +13,26 @@ from dataclasses import asdict
 
 import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.ir import Var
+from tvm.ir import TensorLoad, Var
 
-from tvm_kp.artifacts import PACKING
-from tvm_kp.kernel.outer_tiles import LANES, OuterTiles
+from tvm_kp.artifacts import PACKING, Packing
+from tvm_kp.kernel.outer_tiles import OuterTiles
 from tvm_kp.kernel.statements import Index, call, loop, repeat, sequence
 
 
 def outer_loops(tiles: OuterTiles) -> tirx.PrimFunc:
     """The function of a product, which it computes in ``tiles``; the weights are packed."""
-    product = tiles.product
-    function, weights = product.function, product.constant.source
-    packed = tirx.decl_buffer((tiles.packing.size,), "float32", weights.name)
-    root, nest = function.body.block, _Nest(tiles, packed).statement()
+    product, function, packing = tiles.product, tiles.product.function, tiles.packing
+    params, weights, packings = list(function.params), None, {}
+    if packing is not None and product.constant is not None:
+        source = product.constant.source
+        weights = tirx.decl_buffer((packing.size,), "float32", source.name)
+        place = next(k for k, param in enumerate(params) if param.same_as(source))
+        params[place], packings[place] = weights, asdict(packing)
+    root, nest = function.body.block, _Nest(tiles, weights).statement()
     parts = root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body]
     body = sequence([nest if _holds(stmt, product.block) else stmt for stmt in parts])
     block = s_tir.SBlock([], [], [], root.name_hint, body, None, root.alloc_buffers)
-    places = {k: param.same_as(weights) for k, param in enumerate(function.params)}
-    params = [packed if places[k] else param for k, param in enumerate(function.params)]
-    packings = {k: asdict(tiles.packing) for k in places if places[k]}
     scheduled = tirx.PrimFunc(
         params, s_tir.SBlockRealize([], True, block), function.ret_type, function.attrs
     )
@@ -45,9 +46,9 @@ def _holds(stmt: tirx.Stmt, block: s_tir.SBlock) -> bool:
 
 
 class _Nest:
-    """The tiles of all blocks; ``weights`` are packed."""
+    """The tiles of all blocks; ``weights`` are packed, if there are any."""
 
-    def __init__(self, tiles: OuterTiles, weights: Var) -> None:
+    def __init__(self, tiles: OuterTiles, weights: Var | None) -> None:
         self._tiles, self._product, self._weights = tiles, tiles.product, weights
         self._batch: Mapping[Var, Index] = {
             axis.var: tirx.Var(f"batch{k}", "int32") if int(axis.dom.extent) > 1 else 0
@@ -79,7 +80,7 @@ class _Nest:
             return self._tile((row, column), (row * tiles.rows, first), rows, live)
 
         row_of_tiles = repeat("column", whole, lambda k: tile(k, k * tiles.width, tiles.width))
-        if rest and whole and self._product.weights == "scalars":
+        if rest and whole and self._product.weights != "vectors":
             row_of_tiles.append(tile(whole, columns - tiles.width, tiles.width))
         elif rest:
             row_of_tiles.append(tile(whole, whole * tiles.width, rest))
@@ -92,29 +93,30 @@ class _Nest:
         product = self._product
         elements = [
             product.element(product.out, self._batch, *first, 0),
-            tirx.BufferLoad(self._weights, [self._place(*tile)]),
-            product.element(product.other, self._batch, *first, 0),
+            self._operand(product.scalars, tile, first),
+            self._operand(product.vectors, tile, first),
         ]
         if product.start is not None:
             elements.append(product.element(product.start, self._batch, *first, 0))
-        return call(self._helper(rows, columns), *map(tirx.address_of, elements))
+        return call(self._tiles.helper(rows, columns), *map(tirx.address_of, elements))
 
-    def _place(self, row: Index, column: Index) -> Index:
+    def _operand(
+        self, operand: TensorLoad, tile: tuple[Index, Index], first: tuple[Index, Index]
+    ) -> TensorLoad:
+        """Where a tile begins to read an operand."""
+        packing = self._tiles.packing
+        if packing is None or operand is not self._product.constant:
+            return self._product.element(operand, self._batch, *first, 0)
+        return tirx.BufferLoad(self._weights, [self._place(operand, packing, *tile)])
+
+    def _place(self, operand: TensorLoad, packing: Packing, row: Index, column: Index) -> Index:
         """Where the weights of a tile begin."""
-        product, packing = self._product, self._tiles.packing
-        *outer, _, _ = product.constant.indices
+        *outer, _, _ = operand.indices
         *sizes, _, _ = packing.shape
         block = math.prod(packing.parts[len(sizes) :])
-        scalars = product.weights == "scalars"
+        scalars = self._product.weights == "scalars"
         tiles = self._tiles.down if scalars else self._tiles.across
         place = (row if scalars else column) * (block // tiles)
         for axis, index in enumerate(outer):
             place = place + self._batch.get(index, index) * (block * math.prod(sizes[axis + 1 :]))
         return place
-
-    def _helper(self, rows: int, columns: int) -> str:
-        tiles, product = self._tiles, self._product
-        packed = tiles.rows if product.weights == "scalars" else tiles.vectors
-        tail = f"_tail{columns % LANES}" if columns % LANES else ""
-        size = f"{rows}x{-(-columns // LANES)}_{product.depth}x{product.columns}"
-        return f"kp_outer{size}_{product.weights}{packed}_{product.form}_{tiles.unroll}{tail}"

@@ -1,35 +1,30 @@
-"""How a product of floats is cut into tiles of outer products, for a core with MVE."""
+"""How a product of floats is cut into tiles of outer products, whatever computes them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from tvm_kp.artifacts import Packing
 from tvm_kp.kernel.float_product import FloatProduct
 from tvm_kp.kernel.product_tiles import packing_of
-from tvm_kp.kernel.space import Choose
-
-LANES, SUMS = 4, 7  # of a vector; vectors of sums, beside which one is left
-_OFFERED = 6  # tiles
-_FARTHEST = 1020  # bytes that two scalars may be away from their pointer
-_TILE = 16  # instructions around the sums of a tile, at least
-_STRAIGHT = 32  # multiplications of vectors that are written out, usually
-_UNROLLS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class OuterTiles:
-    """Tiles of ``rows`` x ``vectors``; up to ``unroll`` groups of steps are written out."""
+class OuterTiles(ABC):
+    """Tiles of ``rows`` x ``width`` sums."""
 
     product: FloatProduct
     rows: int
-    vectors: int
-    unroll: int = 1
 
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.vectors}"
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Columns of a tile."""
+
+    @abstractmethod
+    def helper(self, rows: int, columns: int) -> str:
+        """The C helper that computes a tile of these sums, which may lack some."""
 
     @property
     def down(self) -> int:
@@ -37,67 +32,19 @@ class OuterTiles:
         return -(-self.product.rows // self.rows)
 
     @property
-    def width(self) -> int:
-        """Columns of a tile."""
-        return LANES * self.vectors
-
-    @property
     def across(self) -> int:
         """Columns of tiles."""
         return -(-self.product.columns // self.width)
 
     @property
-    def packing(self) -> Packing:
+    def packing(self) -> Packing | None:
         """The weights of a tile after those of the other, step by step."""
         product = self.product
+        if product.constant is None:
+            return None
         shape = tuple(int(size) for size in product.constant.source.shape)
         if product.weights == "scalars":
             rows = self.down, self.rows
             return packing_of(shape, (rows, (product.depth,)), "r0 k0 r1", "rk")
         columns = self.across, self.width
         return packing_of(shape, ((product.depth,), columns), "c0 k0 c1", "kc")
-
-    @property
-    def group(self) -> int:
-        """Steps whose scalars are loaded together."""
-        if self.product.weights == "scalars":
-            return 1
-        return 4 if self.rows == 1 else 2
-
-    @property
-    def cost(self) -> float:
-        """About how many instructions a block takes; zeros that are packed count as some too."""
-        product, packed = self.product, self.product.weights == "vectors"
-        vectors = -(-product.columns // LANES) if packed else self.across * self.vectors
-        scalars = product.rows * self.across / self.group if packed else self.down * self.across
-        step = vectors * (self.down + product.rows) + scalars
-        sums = vectors * product.rows
-        return product.depth * step + 2 * sums + _TILE * self.down * self.across + self._padding / 4
-
-    @property
-    def _padding(self) -> int:
-        return self.packing.size - math.prod(map(int, self.product.constant.source.shape))
-
-
-def outer_tiles_of(product: FloatProduct, choose: Choose) -> OuterTiles:
-    """The tiles that are chosen for a product."""
-    best = sorted(_fitting(product), key=lambda tiles: tiles.cost)[:_OFFERED]
-    offered = {str(tiles): tiles for tiles in best}
-    tiles = offered[choose("tile", tuple(offered), str(best[0]))]
-    multiplications = tiles.rows * tiles.vectors * tiles.group
-    groups = product.depth // tiles.group
-    unrolls = [n for n in _UNROLLS if n == 1 or n <= groups]
-    usual = [n for n in unrolls if n * multiplications <= _STRAIGHT]
-    return replace(tiles, unroll=choose("unroll", tuple(unrolls), max(usual, default=1)))
-
-
-def _fitting(product: FloatProduct) -> Iterator[OuterTiles]:
-    scalars = product.weights == "scalars"
-    for rows in range(1, min(product.rows, SUMS) + 1):
-        if not scalars and (rows > 4 or (rows - 1) * 4 * product.depth > _FARTHEST - 4):
-            continue
-        for vectors in range(1, SUMS // rows + 1):
-            # Vectors of what is not packed end where its row does: they overlap, or lack lanes.
-            whole = max(1, product.columns // LANES)
-            if vectors <= (whole if scalars else -(-product.columns // LANES)):
-                yield OuterTiles(product, rows, vectors)

@@ -22,7 +22,6 @@ from tvm import s_tir, tirx
 
 from tvm_kp.codegen import KINDS, C
 from tvm_kp.kernel.hoist import hoist_allocations
-from tvm_kp.kernel.load_multiple import use_load_multiple
 from tvm_kp.kernel.lower import lower
 from tvm_kp.kernel.space import Choices, Choose, Recorded, StaleChoices, every
 from tvm_kp.target import content_dir
@@ -87,12 +86,12 @@ def schedule(
         for gv, function in mod.functions_items()
         if isinstance(function, tirx.PrimFunc)
     }
-    return _lowered(functions, isa, kind)
+    return _lowered(functions)
 
 
 def schedule_one(function: tirx.PrimFunc, isa: Sequence[str], way: Way) -> tirx.PrimFunc:
     """``function``, scheduled in one ``way`` and lowered. Raises ``StaleChoices``."""
-    return _lowered({"main": _recorded(function, load_rules(isa), way)}, isa)["main"]
+    return _lowered({"main": _recorded(function, load_rules(isa), way)})["main"]
 
 
 def ways(function: tirx.PrimFunc, isa: Sequence[str]) -> list[Way]:
@@ -133,16 +132,9 @@ def is_offered(function: tirx.PrimFunc, isa: Sequence[str], way: Way) -> bool:
     return True
 
 
-def _lowered(
-    functions: Mapping[str, tirx.PrimFunc], isa: Sequence[str], kind: str = C
-) -> dict[str, tirx.PrimFunc]:
+def _lowered(functions: Mapping[str, tirx.PrimFunc]) -> dict[str, tirx.PrimFunc]:
     lowered = lower(tvm.IRModule(dict(functions)))
-    result = {
-        gv.name_hint: hoist_allocations(function) for gv, function in lowered.functions_items()
-    }
-    if "fpu" in isa:
-        result = {name: use_load_multiple(function) for name, function in result.items()}
-    return result
+    return {gv.name_hint: hoist_allocations(function) for gv, function in lowered.functions_items()}
 
 
 def _best(function: tirx.PrimFunc, rules: Sequence[Rule], way: Way | None) -> tirx.PrimFunc:

@@ -58,23 +58,12 @@ def find_product(sch: s_tir.Schedule) -> Product | None:
 
 @dataclass(frozen=True)
 class Tile:
-    """``rows`` x (``vectors`` * ``vector``) results that are computed at a time.
-
-    Loads of W are ``vector`` wide, or ``together`` rows of W at once, which lie one after the
-    other only where a vector is as wide as W. ``unroll`` steps of the reduction, a multiple of
-    ``together``, are written out. X is read for all rows at once, or row ``by_row``. With
-    ``columns_written_out`` all tiles of a row are, instead of a loop over them. What is
-    ``vectorized`` computes with vectors; the columns are a multiple of them.
-    """
+    """``rows`` x ``columns`` results that are computed at a time; ``unroll`` steps of the reduction
+    are written out."""
 
     rows: int
-    vectors: int
-    vector: int
+    columns: int
     unroll: int = 1
-    together: int = 1
-    by_row: bool = False
-    columns_written_out: bool = False
-    vectorized: bool = False
 
 
 def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
@@ -88,32 +77,22 @@ def tile_product(sch: s_tir.Schedule, product: Product, tile: Tile) -> None:
         _requantize_results(sch, results)
     *outer, i, j, k = sch.get_loops(block)
     i_tile, i_in = sch.split(i, [None, tile.rows])
-    j_tile, j_vector, j_in = sch.split(j, [None, tile.vectors, tile.vector])
-    k_step, k_group, k_in = sch.split(k, [None, tile.unroll // tile.together, tile.together])
-    sch.reorder(*outer, i_tile, j_tile, k_step, k_group, k_in, j_vector, i_in, j_in)
+    j_tile, j_in = sch.split(j, [None, tile.columns])
+    k_step, k_in = sch.split(k, [None, tile.unroll])
+    sch.reorder(*outer, i_tile, j_tile, k_step, k_in, i_in, j_in)
     sch.reverse_compute_at(results, j_tile)
     weights = sch.cache_read(block, product.vector, "local", [block])
-    sch.compute_at(weights, j_vector if tile.together == 1 else k_group)
     inputs = sch.cache_read(block, product.scalar, "local", [block])
-    sch.compute_at(inputs, i_in if tile.by_row else k_in)
-    if tile.vectorized:
-        sch.vectorize(j_in)  # before the block is no reduction any more
+    for operand in (weights, inputs):
+        sch.compute_at(operand, k_in)
     start = sch.decompose_reduction(block, k_step)
     tile_depth = len(outer) + 2
     for part in (block, weights, inputs, start, results):
-        loops = sch.get_loops(part)[tile_depth:]
-        for loop in loops:
-            if sch.get(loop).loop_var.same_as(sch.get(k_step).loop_var):
-                continue
-            if not tile.vectorized or loop is not loops[-1] or part is inputs:
+        for loop in sch.get_loops(part)[tile_depth:]:
+            if not sch.get(loop).loop_var.same_as(sch.get(k_step).loop_var):
                 sch.unroll(loop)
-            elif part is not block:
-                sch.vectorize(loop)
     for loop in (i_tile, j_tile, k_step):
-        if loop is j_tile and tile.columns_written_out:
-            sch.unroll(loop)
-        else:
-            sch.annotate(loop, "pragma_loop_partition_hint", 1)
+        sch.annotate(loop, "pragma_loop_partition_hint", 1)
 
 
 def inline_intermediates(sch: s_tir.Schedule) -> None:

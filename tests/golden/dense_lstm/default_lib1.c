@@ -183,13 +183,13 @@ void tvmgen_default_fused_matmul1_add2(const float *restrict in0, const float *r
     out0_local[2] = weights2[i1 * 4 + 2];
     out0_local[3] = weights2[i1 * 4 + 3];
     for (int32_t k = 0; k < 5; ++k) {
-      float in0_local;
-      in0_local = in0[k];
       float weights1_local[4];
+      float in0_local;
       weights1_local[0] = weights1[k * 12 + i1 * 4];
       weights1_local[1] = weights1[k * 12 + i1 * 4 + 1];
       weights1_local[2] = weights1[k * 12 + i1 * 4 + 2];
       weights1_local[3] = weights1[k * 12 + i1 * 4 + 3];
+      in0_local = in0[k];
       out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
       out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
       out0_local[2] = out0_local[2] + in0_local * weights1_local[2];
@@ -232,11 +232,11 @@ void tvmgen_default_fused_matmul_add1(const float *restrict in0, const float *re
   out0_local[0] = weights2[0];
   out0_local[1] = weights2[1];
   for (int32_t k = 0; k < 3; ++k) {
-    float in0_local;
-    in0_local = in0[k];
     float weights1_local[2];
+    float in0_local;
     weights1_local[0] = weights1[k * 2];
     weights1_local[1] = weights1[k * 2 + 1];
+    in0_local = in0[k];
     out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
     out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
   }

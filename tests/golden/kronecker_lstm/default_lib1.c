@@ -10,68 +10,6 @@
 #pragma GCC optimize("no-schedule-insns", "no-tree-slp-vectorize")
 #endif
 
-// 3 floats between memory and registers by one instruction; source is in memory.
-static inline __attribute__((always_inline)) void kp_load3(float *target, const float *source) {
-  register float s16 __asm__("s16");
-  register float s17 __asm__("s17");
-  register float s18 __asm__("s18");
-  __asm__("vldmia %3, {s16-s18}" : "=t"(s16), "=t"(s17), "=t"(s18) : "r"(source), "m"(*(const float (*)[3])source));
-  target[0] = s16;
-  target[1] = s17;
-  target[2] = s18;
-}
-
-// 4 floats between memory and registers by one instruction; source is in memory.
-static inline __attribute__((always_inline)) void kp_load4(float *target, const float *source) {
-  register float s16 __asm__("s16");
-  register float s17 __asm__("s17");
-  register float s18 __asm__("s18");
-  register float s19 __asm__("s19");
-  __asm__("vldmia %4, {s16-s19}" : "=t"(s16), "=t"(s17), "=t"(s18), "=t"(s19) : "r"(source), "m"(*(const float (*)[4])source));
-  target[0] = s16;
-  target[1] = s17;
-  target[2] = s18;
-  target[3] = s19;
-}
-
-// 6 floats between memory and registers by one instruction; source is in memory.
-static inline __attribute__((always_inline)) void kp_load6(float *target, const float *source) {
-  register float s16 __asm__("s16");
-  register float s17 __asm__("s17");
-  register float s18 __asm__("s18");
-  register float s19 __asm__("s19");
-  register float s20 __asm__("s20");
-  register float s21 __asm__("s21");
-  __asm__("vldmia %6, {s16-s21}" : "=t"(s16), "=t"(s17), "=t"(s18), "=t"(s19), "=t"(s20), "=t"(s21) : "r"(source), "m"(*(const float (*)[6])source));
-  target[0] = s16;
-  target[1] = s17;
-  target[2] = s18;
-  target[3] = s19;
-  target[4] = s20;
-  target[5] = s21;
-}
-
-// 8 floats between memory and registers by one instruction; source is in memory.
-static inline __attribute__((always_inline)) void kp_load8(float *target, const float *source) {
-  register float s16 __asm__("s16");
-  register float s17 __asm__("s17");
-  register float s18 __asm__("s18");
-  register float s19 __asm__("s19");
-  register float s20 __asm__("s20");
-  register float s21 __asm__("s21");
-  register float s22 __asm__("s22");
-  register float s23 __asm__("s23");
-  __asm__("vldmia %8, {s16-s23}" : "=t"(s16), "=t"(s17), "=t"(s18), "=t"(s19), "=t"(s20), "=t"(s21), "=t"(s22), "=t"(s23) : "r"(source), "m"(*(const float (*)[8])source));
-  target[0] = s16;
-  target[1] = s17;
-  target[2] = s18;
-  target[3] = s19;
-  target[4] = s20;
-  target[5] = s21;
-  target[6] = s22;
-  target[7] = s23;
-}
-
 // Of every eighth from -8 on the cubic in x that is tanh(x), lowest power first.
 static const float kp_tanh_cubics[][4] __attribute__((section(".rodata.tvm"))) = {
   {-0.9997933506965637f, 7.294185343198478e-05f, 8.614522812422365e-06f, 3.403163475468318e-07f},
@@ -235,211 +173,163 @@ static inline float kp_sigmoidf(float x) {
   return 0.5f + 0.5f * kp_tanhf(0.5f * x);
 }
 
+// A tile of 1 x 2 sums of 6 products.
+static inline __attribute__((always_inline)) void
+kp_sums1x2_6x2_vectors2_row_6_6_1(float *out, const float *a, const float *b, const float *start) {
+#if defined(__thumb2__) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP)
+  __asm__ volatile(
+      "vldmia %[start], {s0-s1}\n\t"
+      "vldmia %[a]!, {s2-s7}\n\t"
+      "vldmia %[b]!, {s8-s19}\n\t"
+      "vfma.f32 s0, s2, s8\n\t"
+      "vfma.f32 s1, s2, s9\n\t"
+      "vfma.f32 s0, s3, s10\n\t"
+      "vfma.f32 s1, s3, s11\n\t"
+      "vfma.f32 s0, s4, s12\n\t"
+      "vfma.f32 s1, s4, s13\n\t"
+      "vfma.f32 s0, s5, s14\n\t"
+      "vfma.f32 s1, s5, s15\n\t"
+      "vfma.f32 s0, s6, s16\n\t"
+      "vfma.f32 s1, s6, s17\n\t"
+      "vfma.f32 s0, s7, s18\n\t"
+      "vfma.f32 s1, s7, s19\n\t"
+      "vstmia %[out], {s0-s1}\n\t"
+      : [a] "+r"(a), [b] "+r"(b)
+      : [out] "r"(out), [start] "r"(start)
+      : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "cc", "memory");
+#else
+  for (int32_t r = 0; r < 1; ++r) {
+    for (int32_t c = 0; c < 2; ++c) {
+      float sum = start[c];
+      for (int32_t k = 0; k < 6; ++k) {
+        sum += a[r * 6 + k] * b[k * 2 + c];
+      }
+      out[r * 2 + c] = sum;
+    }
+  }
+#endif
+}
+
+// A tile of 2 x 3 sums of 3 products.
+static inline __attribute__((always_inline)) void
+kp_sums2x3_3x3_vectors3_tile_3_3_1(float *out, const float *a, const float *b, const float *start) {
+#if defined(__thumb2__) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP)
+  const float *a1 = a + 3;
+  __asm__ volatile(
+      "vldmia %[start], {s0-s5}\n\t"
+      "vldmia %[a]!, {s6-s8}\n\t"
+      "vldmia %[a1]!, {s9-s11}\n\t"
+      "vldmia %[b]!, {s12-s20}\n\t"
+      "vfma.f32 s0, s6, s12\n\t"
+      "vfma.f32 s1, s6, s13\n\t"
+      "vfma.f32 s2, s6, s14\n\t"
+      "vfma.f32 s3, s9, s12\n\t"
+      "vfma.f32 s4, s9, s13\n\t"
+      "vfma.f32 s5, s9, s14\n\t"
+      "vfma.f32 s0, s7, s15\n\t"
+      "vfma.f32 s1, s7, s16\n\t"
+      "vfma.f32 s2, s7, s17\n\t"
+      "vfma.f32 s3, s10, s15\n\t"
+      "vfma.f32 s4, s10, s16\n\t"
+      "vfma.f32 s5, s10, s17\n\t"
+      "vfma.f32 s0, s8, s18\n\t"
+      "vfma.f32 s1, s8, s19\n\t"
+      "vfma.f32 s2, s8, s20\n\t"
+      "vfma.f32 s3, s11, s18\n\t"
+      "vfma.f32 s4, s11, s19\n\t"
+      "vfma.f32 s5, s11, s20\n\t"
+      "vstmia %[out], {s0-s5}\n\t"
+      : [a] "+r"(a), [a1] "+r"(a1), [b] "+r"(b)
+      : [out] "r"(out), [start] "r"(start)
+      : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "s20", "cc", "memory");
+#else
+  for (int32_t r = 0; r < 2; ++r) {
+    for (int32_t c = 0; c < 3; ++c) {
+      float sum = start[r * 3 + c];
+      for (int32_t k = 0; k < 3; ++k) {
+        sum += a[r * 3 + k] * b[k * 3 + c];
+      }
+      out[r * 3 + c] = sum;
+    }
+  }
+#endif
+}
+
+// A tile of 4 x 3 sums of 3 products.
+static inline __attribute__((always_inline)) void
+kp_sums4x3_3x3_scalars4_none_1_3_1(float *out, const float *a, const float *b) {
+#if defined(__thumb2__) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP)
+  __asm__ volatile(
+      "vldmia %[a]!, {s12-s15}\n\t"
+      "vldmia %[b]!, {s16-s24}\n\t"
+      "vmul.f32 s0, s12, s16\n\t"
+      "vmul.f32 s1, s12, s17\n\t"
+      "vmul.f32 s2, s12, s18\n\t"
+      "vmul.f32 s3, s13, s16\n\t"
+      "vmul.f32 s4, s13, s17\n\t"
+      "vmul.f32 s5, s13, s18\n\t"
+      "vmul.f32 s6, s14, s16\n\t"
+      "vmul.f32 s7, s14, s17\n\t"
+      "vmul.f32 s8, s14, s18\n\t"
+      "vmul.f32 s9, s15, s16\n\t"
+      "vmul.f32 s10, s15, s17\n\t"
+      "vmul.f32 s11, s15, s18\n\t"
+      "vldmia %[a]!, {s12-s15}\n\t"
+      "vfma.f32 s0, s12, s19\n\t"
+      "vfma.f32 s1, s12, s20\n\t"
+      "vfma.f32 s2, s12, s21\n\t"
+      "vfma.f32 s3, s13, s19\n\t"
+      "vfma.f32 s4, s13, s20\n\t"
+      "vfma.f32 s5, s13, s21\n\t"
+      "vfma.f32 s6, s14, s19\n\t"
+      "vfma.f32 s7, s14, s20\n\t"
+      "vfma.f32 s8, s14, s21\n\t"
+      "vfma.f32 s9, s15, s19\n\t"
+      "vfma.f32 s10, s15, s20\n\t"
+      "vfma.f32 s11, s15, s21\n\t"
+      "vldmia %[a]!, {s12-s15}\n\t"
+      "vfma.f32 s0, s12, s22\n\t"
+      "vfma.f32 s1, s12, s23\n\t"
+      "vfma.f32 s2, s12, s24\n\t"
+      "vfma.f32 s3, s13, s22\n\t"
+      "vfma.f32 s4, s13, s23\n\t"
+      "vfma.f32 s5, s13, s24\n\t"
+      "vfma.f32 s6, s14, s22\n\t"
+      "vfma.f32 s7, s14, s23\n\t"
+      "vfma.f32 s8, s14, s24\n\t"
+      "vfma.f32 s9, s15, s22\n\t"
+      "vfma.f32 s10, s15, s23\n\t"
+      "vfma.f32 s11, s15, s24\n\t"
+      "vstmia %[out], {s0-s11}\n\t"
+      : [a] "+r"(a), [b] "+r"(b)
+      : [out] "r"(out)
+      : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "cc", "memory");
+#else
+  for (int32_t r = 0; r < 4; ++r) {
+    for (int32_t c = 0; c < 3; ++c) {
+      float sum = 0.0f;
+      for (int32_t k = 0; k < 3; ++k) {
+        sum += a[k * 4 + r] * b[k * 3 + c];
+      }
+      out[r * 3 + c] = sum;
+    }
+  }
+#endif
+}
+
 void tvmgen_default_matmul1(const float *restrict weights0, const float *restrict in1, float *restrict out0);
 
 void tvmgen_default_matmul1(const float *restrict weights0, const float *restrict in1, float *restrict out0) {
-  float out0_local[24];
-  float in1_local[6];
-  kp_load6(&in1_local[0], &in1[0]);
-  float weights0_local;
-  weights0_local = weights0[0];
-  out0_local[0] = weights0_local * in1_local[0];
-  out0_local[1] = weights0_local * in1_local[1];
-  out0_local[2] = weights0_local * in1_local[2];
-  float weights0_local_1;
-  weights0_local_1 = weights0[3];
-  out0_local[3] = weights0_local_1 * in1_local[0];
-  out0_local[4] = weights0_local_1 * in1_local[1];
-  out0_local[5] = weights0_local_1 * in1_local[2];
-  float weights0_local_2;
-  weights0_local_2 = weights0[6];
-  out0_local[6] = weights0_local_2 * in1_local[0];
-  out0_local[7] = weights0_local_2 * in1_local[1];
-  out0_local[8] = weights0_local_2 * in1_local[2];
-  float weights0_local_3;
-  weights0_local_3 = weights0[9];
-  out0_local[9] = weights0_local_3 * in1_local[0];
-  out0_local[10] = weights0_local_3 * in1_local[1];
-  out0_local[11] = weights0_local_3 * in1_local[2];
-  float weights0_local_4;
-  weights0_local_4 = weights0[12];
-  out0_local[12] = weights0_local_4 * in1_local[0];
-  out0_local[13] = weights0_local_4 * in1_local[1];
-  out0_local[14] = weights0_local_4 * in1_local[2];
-  float weights0_local_5;
-  weights0_local_5 = weights0[15];
-  out0_local[15] = weights0_local_5 * in1_local[0];
-  out0_local[16] = weights0_local_5 * in1_local[1];
-  out0_local[17] = weights0_local_5 * in1_local[2];
-  float weights0_local_6;
-  weights0_local_6 = weights0[18];
-  out0_local[18] = weights0_local_6 * in1_local[0];
-  out0_local[19] = weights0_local_6 * in1_local[1];
-  out0_local[20] = weights0_local_6 * in1_local[2];
-  float weights0_local_7;
-  weights0_local_7 = weights0[21];
-  out0_local[21] = weights0_local_7 * in1_local[0];
-  out0_local[22] = weights0_local_7 * in1_local[1];
-  out0_local[23] = weights0_local_7 * in1_local[2];
-  float weights0_local_8;
-  weights0_local_8 = weights0[1];
-  out0_local[0] = out0_local[0] + weights0_local_8 * in1_local[3];
-  out0_local[1] = out0_local[1] + weights0_local_8 * in1_local[4];
-  out0_local[2] = out0_local[2] + weights0_local_8 * in1_local[5];
-  float weights0_local_9;
-  weights0_local_9 = weights0[4];
-  out0_local[3] = out0_local[3] + weights0_local_9 * in1_local[3];
-  out0_local[4] = out0_local[4] + weights0_local_9 * in1_local[4];
-  out0_local[5] = out0_local[5] + weights0_local_9 * in1_local[5];
-  float weights0_local_10;
-  weights0_local_10 = weights0[7];
-  out0_local[6] = out0_local[6] + weights0_local_10 * in1_local[3];
-  out0_local[7] = out0_local[7] + weights0_local_10 * in1_local[4];
-  out0_local[8] = out0_local[8] + weights0_local_10 * in1_local[5];
-  float weights0_local_11;
-  weights0_local_11 = weights0[10];
-  out0_local[9] = out0_local[9] + weights0_local_11 * in1_local[3];
-  out0_local[10] = out0_local[10] + weights0_local_11 * in1_local[4];
-  out0_local[11] = out0_local[11] + weights0_local_11 * in1_local[5];
-  float weights0_local_12;
-  weights0_local_12 = weights0[13];
-  out0_local[12] = out0_local[12] + weights0_local_12 * in1_local[3];
-  out0_local[13] = out0_local[13] + weights0_local_12 * in1_local[4];
-  out0_local[14] = out0_local[14] + weights0_local_12 * in1_local[5];
-  float weights0_local_13;
-  weights0_local_13 = weights0[16];
-  out0_local[15] = out0_local[15] + weights0_local_13 * in1_local[3];
-  out0_local[16] = out0_local[16] + weights0_local_13 * in1_local[4];
-  out0_local[17] = out0_local[17] + weights0_local_13 * in1_local[5];
-  float weights0_local_14;
-  weights0_local_14 = weights0[19];
-  out0_local[18] = out0_local[18] + weights0_local_14 * in1_local[3];
-  out0_local[19] = out0_local[19] + weights0_local_14 * in1_local[4];
-  out0_local[20] = out0_local[20] + weights0_local_14 * in1_local[5];
-  float weights0_local_15;
-  weights0_local_15 = weights0[22];
-  out0_local[21] = out0_local[21] + weights0_local_15 * in1_local[3];
-  out0_local[22] = out0_local[22] + weights0_local_15 * in1_local[4];
-  out0_local[23] = out0_local[23] + weights0_local_15 * in1_local[5];
-  float in1_local_1[6];
-  kp_load3(&in1_local_1[0], &in1[6]);
-  float weights0_local_16;
-  weights0_local_16 = weights0[2];
-  out0_local[0] = out0_local[0] + weights0_local_16 * in1_local_1[0];
-  out0_local[1] = out0_local[1] + weights0_local_16 * in1_local_1[1];
-  out0_local[2] = out0_local[2] + weights0_local_16 * in1_local_1[2];
-  float weights0_local_17;
-  weights0_local_17 = weights0[5];
-  out0_local[3] = out0_local[3] + weights0_local_17 * in1_local_1[0];
-  out0_local[4] = out0_local[4] + weights0_local_17 * in1_local_1[1];
-  out0_local[5] = out0_local[5] + weights0_local_17 * in1_local_1[2];
-  float weights0_local_18;
-  weights0_local_18 = weights0[8];
-  out0_local[6] = out0_local[6] + weights0_local_18 * in1_local_1[0];
-  out0_local[7] = out0_local[7] + weights0_local_18 * in1_local_1[1];
-  out0_local[8] = out0_local[8] + weights0_local_18 * in1_local_1[2];
-  float weights0_local_19;
-  weights0_local_19 = weights0[11];
-  out0_local[9] = out0_local[9] + weights0_local_19 * in1_local_1[0];
-  out0_local[10] = out0_local[10] + weights0_local_19 * in1_local_1[1];
-  out0_local[11] = out0_local[11] + weights0_local_19 * in1_local_1[2];
-  float weights0_local_20;
-  weights0_local_20 = weights0[14];
-  out0_local[12] = out0_local[12] + weights0_local_20 * in1_local_1[0];
-  out0_local[13] = out0_local[13] + weights0_local_20 * in1_local_1[1];
-  out0_local[14] = out0_local[14] + weights0_local_20 * in1_local_1[2];
-  float weights0_local_21;
-  weights0_local_21 = weights0[17];
-  out0_local[15] = out0_local[15] + weights0_local_21 * in1_local_1[0];
-  out0_local[16] = out0_local[16] + weights0_local_21 * in1_local_1[1];
-  out0_local[17] = out0_local[17] + weights0_local_21 * in1_local_1[2];
-  float weights0_local_22;
-  weights0_local_22 = weights0[20];
-  out0_local[18] = out0_local[18] + weights0_local_22 * in1_local_1[0];
-  out0_local[19] = out0_local[19] + weights0_local_22 * in1_local_1[1];
-  out0_local[20] = out0_local[20] + weights0_local_22 * in1_local_1[2];
-  float weights0_local_23;
-  weights0_local_23 = weights0[23];
-  out0_local[21] = out0_local[21] + weights0_local_23 * in1_local_1[0];
-  out0_local[22] = out0_local[22] + weights0_local_23 * in1_local_1[1];
-  out0_local[23] = out0_local[23] + weights0_local_23 * in1_local_1[2];
-  out0[0] = out0_local[0];
-  out0[1] = out0_local[1];
-  out0[2] = out0_local[2];
-  out0[3] = out0_local[3];
-  out0[4] = out0_local[4];
-  out0[5] = out0_local[5];
-  out0[6] = out0_local[6];
-  out0[7] = out0_local[7];
-  out0[8] = out0_local[8];
-  out0[9] = out0_local[9];
-  out0[10] = out0_local[10];
-  out0[11] = out0_local[11];
-  out0[12] = out0_local[12];
-  out0[13] = out0_local[13];
-  out0[14] = out0_local[14];
-  out0[15] = out0_local[15];
-  out0[16] = out0_local[16];
-  out0[17] = out0_local[17];
-  out0[18] = out0_local[18];
-  out0[19] = out0_local[19];
-  out0[20] = out0_local[20];
-  out0[21] = out0_local[21];
-  out0[22] = out0_local[22];
-  out0[23] = out0_local[23];
+  for (int32_t row = 0; row < 2; ++row) {
+    kp_sums4x3_3x3_scalars4_none_1_3_1(&out0[row * 12], &weights0[row * 12], &in1[0]);
+  }
 }
 
 void tvmgen_default_fused_matmul2_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
 
 void tvmgen_default_fused_matmul2_add2(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0) {
-  for (int32_t i1 = 0; i1 < 4; ++i1) {
-    float out0_local[6];
-    out0_local[0] = weights2[i1 * 6];
-    out0_local[1] = weights2[i1 * 6 + 1];
-    out0_local[2] = weights2[i1 * 6 + 2];
-    out0_local[3] = weights2[i1 * 6 + 3];
-    out0_local[4] = weights2[i1 * 6 + 4];
-    out0_local[5] = weights2[i1 * 6 + 5];
-    float weights1_local[6];
-    kp_load6(&weights1_local[0], &weights1[i1 * 9]);
-    float in0_local;
-    in0_local = in0[i1 * 6];
-    out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
-    out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
-    out0_local[2] = out0_local[2] + in0_local * weights1_local[2];
-    float in0_local_1;
-    in0_local_1 = in0[i1 * 6 + 3];
-    out0_local[3] = out0_local[3] + in0_local_1 * weights1_local[0];
-    out0_local[4] = out0_local[4] + in0_local_1 * weights1_local[1];
-    out0_local[5] = out0_local[5] + in0_local_1 * weights1_local[2];
-    float in0_local_2;
-    in0_local_2 = in0[i1 * 6 + 1];
-    out0_local[0] = out0_local[0] + in0_local_2 * weights1_local[3];
-    out0_local[1] = out0_local[1] + in0_local_2 * weights1_local[4];
-    out0_local[2] = out0_local[2] + in0_local_2 * weights1_local[5];
-    float in0_local_3;
-    in0_local_3 = in0[i1 * 6 + 4];
-    out0_local[3] = out0_local[3] + in0_local_3 * weights1_local[3];
-    out0_local[4] = out0_local[4] + in0_local_3 * weights1_local[4];
-    out0_local[5] = out0_local[5] + in0_local_3 * weights1_local[5];
-    float weights1_local_1[6];
-    kp_load3(&weights1_local_1[0], &weights1[i1 * 9 + 6]);
-    float in0_local_4;
-    in0_local_4 = in0[i1 * 6 + 2];
-    out0_local[0] = out0_local[0] + in0_local_4 * weights1_local_1[0];
-    out0_local[1] = out0_local[1] + in0_local_4 * weights1_local_1[1];
-    out0_local[2] = out0_local[2] + in0_local_4 * weights1_local_1[2];
-    float in0_local_5;
-    in0_local_5 = in0[i1 * 6 + 5];
-    out0_local[3] = out0_local[3] + in0_local_5 * weights1_local_1[0];
-    out0_local[4] = out0_local[4] + in0_local_5 * weights1_local_1[1];
-    out0_local[5] = out0_local[5] + in0_local_5 * weights1_local_1[2];
-    out0[i1 * 6] = out0_local[0];
-    out0[i1 * 6 + 1] = out0_local[1];
-    out0[i1 * 6 + 2] = out0_local[2];
-    out0[i1 * 6 + 3] = out0_local[3];
-    out0[i1 * 6 + 4] = out0_local[4];
-    out0[i1 * 6 + 5] = out0_local[5];
+  for (int32_t batch1 = 0; batch1 < 4; ++batch1) {
+    kp_sums2x3_3x3_vectors3_tile_3_3_1(&out0[batch1 * 6], &in0[batch1 * 6], &weights1[batch1 * 9], &weights2[batch1 * 6]);
   }
 }
 
@@ -469,38 +359,6 @@ void tvmgen_default_cell(const float *restrict in0, const float *restrict in1, c
 void tvmgen_default_fused_matmul_add1(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0);
 
 void tvmgen_default_fused_matmul_add1(const float *restrict in0, const float *restrict weights1, const float *restrict weights2, float *restrict out0) {
-  float out0_local[2];
-  out0_local[0] = weights2[0];
-  out0_local[1] = weights2[1];
-  float weights1_local[8];
-  kp_load8(&weights1_local[0], &weights1[0]);
-  float in0_local;
-  in0_local = in0[0];
-  out0_local[0] = out0_local[0] + in0_local * weights1_local[0];
-  out0_local[1] = out0_local[1] + in0_local * weights1_local[1];
-  float in0_local_1;
-  in0_local_1 = in0[1];
-  out0_local[0] = out0_local[0] + in0_local_1 * weights1_local[2];
-  out0_local[1] = out0_local[1] + in0_local_1 * weights1_local[3];
-  float in0_local_2;
-  in0_local_2 = in0[2];
-  out0_local[0] = out0_local[0] + in0_local_2 * weights1_local[4];
-  out0_local[1] = out0_local[1] + in0_local_2 * weights1_local[5];
-  float in0_local_3;
-  in0_local_3 = in0[3];
-  out0_local[0] = out0_local[0] + in0_local_3 * weights1_local[6];
-  out0_local[1] = out0_local[1] + in0_local_3 * weights1_local[7];
-  float weights1_local_1[8];
-  kp_load4(&weights1_local_1[0], &weights1[8]);
-  float in0_local_4;
-  in0_local_4 = in0[4];
-  out0_local[0] = out0_local[0] + in0_local_4 * weights1_local_1[0];
-  out0_local[1] = out0_local[1] + in0_local_4 * weights1_local_1[1];
-  float in0_local_5;
-  in0_local_5 = in0[5];
-  out0_local[0] = out0_local[0] + in0_local_5 * weights1_local_1[2];
-  out0_local[1] = out0_local[1] + in0_local_5 * weights1_local_1[3];
-  out0[0] = out0_local[0];
-  out0[1] = out0_local[1];
+  kp_sums1x2_6x2_vectors2_row_6_6_1(&out0[0], &in0[0], &weights1[0], &weights2[0]);
 }
 

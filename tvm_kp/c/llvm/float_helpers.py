@@ -1,5 +1,4 @@
-"""LLVM's text of the helpers of float arithmetic: the rational functions of ``tanh_helpers``, and
-what ``support`` has in C."""
+"""LLVM's text of the helpers of float arithmetic: the rational functions of ``tanh_helpers``."""
 
 from __future__ import annotations
 
@@ -91,40 +90,6 @@ _FUNCTIONS_FOUR = (
 )
 
 
-def _move(verb: str, count: int) -> str:
-    """A load- or store-multiple of ``count`` floats, as in ``support``."""
-    names = [f"s{16 + k}" for k in range(count)]
-    listed = f"{{{names[0]}-{names[-1]}}}"
-    tuple_ = f"{{ {', '.join(['float'] * count)} }}"
-    memory = f"ptr elementtype([{count} x float])"
-    places = [
-        f"  %to{k} = getelementptr float, ptr %{'target' if verb == 'load' else 'source'}, i32 {k}"
-        for k in range(count)
-    ]
-    head = f"define i32 @kp_{verb}{count}(ptr %target, ptr %source) {{"
-    if verb == "load":
-        outputs = ",".join(f"={{{name}}}" for name in names)
-        moved = [
-            f'  %all = call {tuple_} asm "vldmia ${count}, {listed}", "{outputs},r,*m"'
-            f"(ptr %source, {memory} %source) nounwind memory(argmem: read)",
-            *(f"  %value{k} = extractvalue {tuple_} %all, {k}" for k in range(count)),
-            *(f"  store float %value{k}, ptr %to{k}" for k in range(count)),
-        ]
-    else:
-        inputs = ",".join(f"{{{name}}}" for name in names)
-        values = ", ".join(f"float %value{k}" for k in range(count))
-        moved = [
-            *(f"  %value{k} = load float, ptr %to{k}" for k in range(count)),
-            f'  call void asm "vstmia $1, {listed}", "=*m,r,{inputs}"'
-            f"({memory} %target, ptr %target, {values}) nounwind memory(argmem: write)",
-        ]
-    return "\n".join([head, *places, *moved, "  ret i32 0", "}"])
-
-
-_MOVES = [_move(verb, count) for verb in ("load", "store") for count in range(2, 9)]
-
-
 def float_text(isa: Collection[str]) -> str:
     """Definitions of the helpers that a core with ``isa`` can have."""
-    moves, vectors = _MOVES if "fpu" in isa else (), _FUNCTIONS_FOUR if "mve.fp" in isa else ()
-    return "\n".join([*_FUNCTIONS, *vectors, *moves])
+    return "\n".join([*_FUNCTIONS, *(_FUNCTIONS_FOUR if "mve.fp" in isa else ())])

@@ -17,6 +17,7 @@ from tvm_kp.c.llvm.data import assembly_text, data_text
 from tvm_kp.c.llvm.entry import entries
 from tvm_kp.c.llvm.float_helpers import float_text
 from tvm_kp.c.llvm.integer_helpers import integer_text
+from tvm_kp.c.llvm.outer import outer_text
 from tvm_kp.c.llvm.pointers import with_pointers
 from tvm_kp.target import HOST, Target
 
@@ -52,7 +53,9 @@ def _object(emission: Emission, target: Target, hooks: bool) -> bytes:
 
 def _text(emission: Emission, target: Target, hooks: bool) -> str:
     """LLVM's text of all that is no TIR."""
-    helpers = float_text(target.isa), integer_text(_called(emission), "dsp" in target.isa)
+    called = _called(emission)
+    helpers = [float_text(target.isa), integer_text(called, "dsp" in target.isa)]
+    helpers += map(outer_text, sorted(called))
     return "\n".join([assembly_text(target.core != HOST, hooks), data_text(emission), *helpers])
 
 

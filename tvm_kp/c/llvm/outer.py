@@ -1,0 +1,71 @@
+"""LLVM's text of the helpers that sum outer products of floats, with the assembly of the C's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tvm_kp.c.fpu_helpers import is_sums, parse_sums
+from tvm_kp.c.outer_helpers import is_outer, parse_outer
+
+
+def outer_text(name: str) -> str:
+    """The definition of the helper ``name``; "" if it is another one."""
+    if is_sums(name):
+        return "\n".join(_scalar(name))
+    return "\n".join(_vector(name)) if is_outer(name) else ""
+
+
+def _scalar(name: str) -> Iterator[str]:
+    """What ``fpu_helpers`` has in C."""
+    tile = parse_sums(name)
+    values = {pointer: f"ptr %{pointer}" for pointer in ("out", "b", "start", *tile.scalars)}
+    values |= {"times": f"i32 {tile.looped[1]}", "zero": "i32 0"}
+    yield _head(name, ("out", "a", "b"), tile.start)
+    for row, pointer in enumerate(tile.scalars[1:], 1):
+        yield f"  %{pointer} = getelementptr float, ptr %a, i32 {row * tile.depth}"
+    zero = ("zero",) if tile.starts_at_zero else ()
+    changed = dict.fromkeys(tile.changed, "=&r")
+    clobbered = [f"s{k}" for k in range(tile.registers)]
+    yield from _assembly(tile.lines, changed, (*tile.kept, *zero), values, clobbered)
+
+
+def _vector(name: str) -> Iterator[str]:
+    """What ``outer_helpers`` has in C."""
+    tile = parse_outer(name)
+    operands = ("w", "x") if tile.weights == "scalars" else ("x", "w")
+    yield _head(name, ("out", *operands), tile.start)
+    values = {pointer: f"ptr %{pointer}" for pointer in tile.pointers}
+    changed = {pointer: f"=&{{{register}}}" for pointer, register in tile.pointers.items()}
+    yield from _assembly(tile.lines, changed, (), values, tile.clobbered)
+
+
+def _head(name: str, pointers: Sequence[str], start: str) -> str:
+    named = (*pointers, *(() if start == "none" else ("start",)))
+    return f"define i32 @{name}({', '.join(f'ptr %{pointer}' for pointer in named)}) {{"
+
+
+def _assembly(
+    lines: Sequence[str],
+    changed: Mapping[str, str],
+    kept: Sequence[str],
+    values: Mapping[str, str],
+    clobbered: Sequence[str],
+) -> Iterator[str]:
+    """The instructions, whose operands start as ``values``, and the end of the function.
+
+    ``changed`` are those that they change, with LLVM's constraints.
+    """
+    count = len(changed)
+    text = "\\0A".join(lines)
+    for place, operand in enumerate(changed):
+        text = text.replace(f"%[{operand}]", f"${place}")
+    for place, operand in enumerate(kept, 2 * count):
+        text = text.replace(f"%[{operand}]", f"${place}")
+    constraints = [*changed.values(), *map(str, range(count)), *("r" for _ in kept)]
+    constraints += [f"~{{{register}}}" for register in (*clobbered, "cc", "memory")]
+    arguments = ", ".join(values[operand] for operand in (*changed, *kept))
+    types = ", ".join(values[operand].split()[0] for operand in changed)
+    yield f'  %moved = call {{ {types} }} asm sideeffect "{text}", "{",".join(constraints)}"'
+    yield f"    ({arguments}) nounwind"
+    yield "  ret i32 0"
+    yield "}"
