@@ -35,7 +35,7 @@ def _is_vector(expr: Expr, axes: Place) -> bool:
     dtype = str(expr.ty.dtype)
     if isinstance(expr, TensorLoad):
         # Where all axes have size one the element is a number.
-        return dtype in _TYPES and place(expr.source.shape, expr.indices) in ({}, axes)
+        return dtype in _TYPES and place(expr.source.shape, expr.indices) in ((), axes)
     if isinstance(expr, tirx.Cast):
         return dtype in _TYPES and _is_vector(expr.value, axes)
     if isinstance(expr, RShift):

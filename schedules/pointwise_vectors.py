@@ -32,7 +32,7 @@ def _is_vector(expr: Expr, axes: Place) -> bool:
         return False
     if isinstance(expr, TensorLoad):
         # Where all axes have size one the element is a number.
-        return place(expr.source.shape, expr.indices) in ({}, axes)
+        return place(expr.source.shape, expr.indices) in ((), axes)
     if isinstance(expr, _ARITHMETIC):
         return _is_vector(expr.a, axes) and _is_vector(expr.b, axes)
     if isinstance(expr, Call) and expr.op.name in _FUNCTIONS:

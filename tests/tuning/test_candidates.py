@@ -47,11 +47,13 @@ def test_operands_lie_in_their_regions(candidate: Candidate, samples: list[Sampl
     (sample, *_) = samples
     memory = candidate.memory(sample)
     assert (memory.dtype, memory.shape) == (np.uint8, (candidate.nbytes,))
+    sizes = []
     for region, operand in zip(candidate.regions, sample.operands, strict=False):
-        there = memory[region.offset : region.offset + region.nbytes]
-        np.testing.assert_array_equal(there, operand.reshape(-1).view(np.uint8))
-    sizes = [region.nbytes for region in candidate.regions]
-    assert sizes[: len(sample.operands)] == [operand.nbytes for operand in sample.operands]
+        packed = operand if region.packing is None else region.packing.apply(operand)
+        there = memory[region.offset : region.offset + packed.nbytes]
+        np.testing.assert_array_equal(there, packed.reshape(-1).view(np.uint8))
+        sizes.append(packed.nbytes)
+    assert [region.nbytes for region in candidate.regions][: len(sizes)] == sizes
 
 
 def test_regions_are_aligned_and_lie_apart(candidate: Candidate) -> None:

@@ -12,7 +12,7 @@ from tvm_kp.kernel.space import Choose
 
 REGISTERS = 32
 _OFFERED, _LOADS = 6, 4  # tiles, and ways to load their operands
-_MOST_ROWS = 4  # that are not packed: each has a pointer
+_MOST_ROWS = 3  # that are not packed: of more pointers GCC would spill some, which it cannot at -O0
 _TILE = 8  # instructions around a tile
 _LATENCY = 3  # cycles until a sum can be added to again
 _UNROLLS = (1, 2, 4, 8)

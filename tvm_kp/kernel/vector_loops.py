@@ -18,7 +18,7 @@ from tvm_kp.kernel.tiling import merge_pointwise
 LANES = 4
 UNROLLS = (1, 2, 4)  # vectors
 
-Place = dict[Expr, int]
+Place = tuple[tuple[Expr, int], ...]
 
 
 def vector_loops(
@@ -54,12 +54,12 @@ def _is_vector(block: SBlock, is_known: Callable[[tirx.BufferStore, Place], bool
     """Whether the block computes every element from those at the same place, as vectors can."""
     store = block.body
     axes = place([v.dom.extent for v in block.iter_vars], [v.var for v in block.iter_vars])
-    if not isinstance(store, tirx.BufferStore) or math.prod(axes.values()) < LANES:
+    if not isinstance(store, tirx.BufferStore) or math.prod(size for _, size in axes) < LANES:
         return False
     return place(store.buffer.shape, store.indices) == axes and is_known(store, axes)
 
 
 def place(sizes: Iterable[Expr], indices: Iterable[Expr]) -> Place:
-    """The size of the axis of every index, in order, without axes of size one."""
+    """Every index and the size of its axis, in order, without axes of size one."""
     pairs = ((index, int(size)) for index, size in zip(indices, sizes, strict=True))
-    return {index: size for index, size in pairs if size > 1}
+    return tuple((index, size) for index, size in pairs if size > 1)
