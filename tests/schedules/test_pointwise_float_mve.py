@@ -99,3 +99,12 @@ def test_relu_lets_nan_through(module, model_of):
 def test_left_to_other_rules(build, module, kernels):
     texts = kernels(module(build, (4, 6), (6,)), M55).values()
     assert texts and not any(map(is_vector, texts))
+
+
+def test_a_transposed_operand_is_left_to_other_rules(module, model_of, kernels):
+    mod = module(lambda emit, x, y: [emit(op.add(x, emit(op.permute_dims(y))))], (2, 4), (4, 2))
+    assert not any(is_vector(text) for text in kernels(mod, M55).values())
+    x, y = np.arange(8, dtype="float32").reshape(2, 4), np.ones((4, 2), "float32")
+    y[2] = 5
+    (found,) = run(model_of(mod, M55), x, y)
+    np.testing.assert_array_equal(found, x + y.T)

@@ -12,17 +12,18 @@ from tvm import tirx
 
 from tvm_kp import __version__
 from tvm_kp.artifacts import SPEED, Decision, Model, Operator, Pool, TensorSpec
+from tvm_kp.c import support
 from tvm_kp.c.buffers import tables
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.emit import emit
 from tvm_kp.c.header import emit_header
 from tvm_kp.c.join_parameters import join_parameters
+from tvm_kp.c.llvm import float_helpers
 from tvm_kp.c.llvm.objects import objects
 from tvm_kp.c.lower_main import lower_main
 from tvm_kp.c.memory import arrange
 from tvm_kp.c.memory_settings import MemorySettings
 from tvm_kp.c.program import Buffer, Call, Program
-from tvm_kp.c.support import table_bytes
 from tvm_kp.c.tir_main import TirMain, tir_main
 from tvm_kp.target import Target
 
@@ -54,8 +55,7 @@ def make_model(
     )
     program, constants, planned = emission.program, emission.constants, emission.memory
     sources = emit(emission) if llvm is None else {}
-    used = set().union(*(printer.helpers for printer in emission.printers.values()))
-    floats = table_bytes(used, optimize)
+    floats = _float_tables_bytes(emission, llvm)
     inputs, outputs = _specs(program.inputs), _specs(program.outputs)
     if scales is not None:
         inputs, outputs = _scaled(inputs, scales[0]), _scaled(outputs, scales[1])
@@ -159,6 +159,14 @@ def _tables_bytes(program: Program, kernels: Mapping[str, tirx.PrimFunc]) -> int
             for buffer, _ in (views[table].location() for table in tables(kernel)):
                 found[buffer] = buffer.nbytes
     return sum(found.values())
+
+
+def _float_tables_bytes(emission: Emission, llvm: Target | None) -> int:
+    """Of those that helpers have, once the C is printed."""
+    if llvm is not None:
+        return float_helpers.table_bytes(emission.operators.values(), llvm.isa)
+    used = set().union(*(printer.helpers for printer in emission.printers.values()))
+    return support.table_bytes(used, emission.optimize)
 
 
 def _params(constants: Sequence[Buffer]) -> bytes:

@@ -60,7 +60,8 @@ def test_no_compiler_is_needed(without_a_compiler) -> None:
     assert footprint.stack_bytes is None and "expf" in footprint.uncounted
     linked = board.footprint(model, Target.load(LLVM))
     assert linked.uncounted == () and linked.code_bytes > footprint.code_bytes > 0
-    assert linked.weights_bytes == footprint.weights_bytes == model.constants_bytes
+    assert (linked.weights_bytes, linked.tables_bytes) == (768, 2048)
+    assert footprint.weights_bytes + footprint.tables_bytes == model.constants_bytes == 768 + 2048
     assert linked.ram_bytes >= footprint.ram_bytes == model.workspace_bytes + model.io_bytes
 
 

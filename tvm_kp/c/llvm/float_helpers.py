@@ -1,11 +1,16 @@
-"""LLVM's text of the helpers of float arithmetic: the rational functions of ``tanh_helpers``."""
+"""LLVM's text of the helpers of float arithmetic, with the formulas of ``tanh_helpers``."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir import Call
 
 from tvm_kp.c.tanh_helpers import LIMIT, P, Q
+from tvm_kp.c.tanh_table import BYTES, cubics
 
 _ONE, _FOUR = "float", "<4 x float>"
 
@@ -79,17 +84,71 @@ define {type_} @{name}({type_} %x) {{
 }}"""
 
 
-_FUNCTIONS = (
-    _DECLARED,
-    _tanh("kp_tanhf", _ONE, _CLAMPED),
-    _sigmoid("kp_sigmoidf", _ONE, "kp_tanhf"),
-)
+def _tanh_of_cubics(section: str) -> str:
+    """As ``tanh_helpers`` has it in C."""
+    rows = ", ".join(
+        f"[4 x float] [{', '.join(f'float {_number(value, _ONE)}' for value in row)}]"
+        for row in cubics()
+    )
+    count, last = len(cubics()), len(cubics()) - 2
+    powers = "\n".join(
+        f"  %at{k} = getelementptr [4 x float], ptr %cubic, i32 0, i32 {k}\n"
+        f"  %c{k} = load float, ptr %at{k}"
+        for k in range(4)
+    )
+    return f"""\
+declare i32 @llvm.fptoui.sat.i32.f32(float)
+@kp_tanh_cubics = private constant [{count} x [4 x float]] [{rows}], section "{section}", align 4
+define float @kp_tanhf(float %x) {{
+  %shifted = fadd float %x, 8.0
+  %scaled = fmul float %shifted, 8.0
+  %eighth = call i32 @llvm.fptoui.sat.i32.f32(float %scaled)
+  %before = sub i32 %eighth, 1
+  %far = icmp ugt i32 %before, {last}
+  br i1 %far, label %flat, label %steep, !prof !{{!"branch_weights", i32 1, i32 2000}}
+flat:
+  %nan = fcmp uno float %x, %x
+  %one = call float @llvm.copysign.f32(float 1.0, float %x)
+  %limit = select i1 %nan, float %x, float %one
+  br label %end
+steep:
+  %cubic = getelementptr [{count} x [4 x float]], ptr @kp_tanh_cubics, i32 0, i32 %eighth
+{powers}
+  %p3 = fmul contract float %c3, %x
+  %q2 = fadd contract float %p3, %c2
+  %p2 = fmul contract float %q2, %x
+  %q1 = fadd contract float %p2, %c1
+  %p1 = fmul contract float %q1, %x
+  %value = fadd contract float %p1, %c0
+  br label %end
+end:
+  %result = phi float [ %limit, %flat ], [ %value, %steep ]
+  ret float %result
+}}"""
+
+
+_SIGMOID = _sigmoid("kp_sigmoidf", _ONE, "kp_tanhf")
+_RATIONAL = _tanh("kp_tanhf", _ONE, _CLAMPED)
 _FUNCTIONS_FOUR = (
     _tanh("kp_tanhf_x4", _FOUR, _CLAMPED_FOUR),
     _sigmoid("kp_sigmoidf_x4", _FOUR, "kp_tanhf_x4"),
 )
 
 
-def float_text(isa: Collection[str]) -> str:
-    """Definitions of the helpers that a core with ``isa`` can have."""
-    return "\n".join([*_FUNCTIONS, *(_FUNCTIONS_FOUR if "mve.fp" in isa else ())])
+def table_bytes(operators: Iterable[tirx.PrimFunc], isa: Collection[str]) -> int:
+    """Bytes of the table that ``operators`` need on a core with ``isa``."""
+    found: list[str] = []
+    for operator in operators:
+        tvm_ffi.structural_walk(operator.body, (Call, lambda call: found.append(call.op.name)))
+    return BYTES if {"tirx.tanh", "tirx.sigmoid"} & {*found} and not _has_vectors(isa) else 0
+
+
+def float_text(isa: Collection[str], section: str) -> str:
+    """Definitions of the helpers that a core with ``isa`` can have; tables lie in ``section``."""
+    if _has_vectors(isa):
+        return "\n".join([_DECLARED, _RATIONAL, _SIGMOID, *_FUNCTIONS_FOUR])
+    return "\n".join([_DECLARED, _tanh_of_cubics(section), _SIGMOID])
+
+
+def _has_vectors(isa: Collection[str]) -> bool:
+    return "mve.fp" in isa

@@ -54,7 +54,10 @@ def _object(emission: Emission, target: Target, hooks: bool) -> bytes:
 def _text(emission: Emission, target: Target, hooks: bool) -> str:
     """LLVM's text of all that is no TIR."""
     called = _called(emission)
-    helpers = [float_text(target.isa), integer_text(called, "dsp" in target.isa)]
+    helpers = [
+        float_text(target.isa, emission.constants_section),
+        integer_text(called, "dsp" in target.isa),
+    ]
     helpers += map(outer_text, sorted(called))
     return "\n".join([assembly_text(target.core != HOST, hooks), data_text(emission), *helpers])
 
