@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 
-SPEED, SIZE = "speed", "size"
-OPTIMIZE = (SPEED, SIZE)  # what compilers shall make of the C
-
 # Attributes of kernels, JSON: the indices of the operands that are constants wherever it is called,
 # and the packing of an operand by its index.
 CONSTANTS, PACKING = "kp.constants", "kp.packing"

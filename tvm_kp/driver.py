@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_kp import board, calibration
-from tvm_kp.artifacts import SPEED, Footprint, Model, OutputError, Quantized, Recurrence, RunResult
+from tvm_kp.artifacts import Footprint, Model, OutputError, Quantized, Recurrence, RunResult
 from tvm_kp.c import library_format
 from tvm_kp.c.names import c_part
 from tvm_kp.codegen import LLVM
 from tvm_kp.errors import InputError, ModelError, TargetError, told
 from tvm_kp.lowering import Options, Progress, Stages, lower, pass_context, tuned_ways
+from tvm_kp.optimization import SPEED
 from tvm_kp.target import Target, names
 
 if TYPE_CHECKING:

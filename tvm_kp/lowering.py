@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tvm_kp import board, calibration, tuning_records
-from tvm_kp.artifacts import OPTIMIZE, SIZE, SPEED, Quantized, TensorSpec
+from tvm_kp.artifacts import Quantized, TensorSpec
 from tvm_kp.c.memory_settings import CONSTANTS_SECTION, MemorySettings
 from tvm_kp.c.names import c_name
 from tvm_kp.c.planners import BEST
 from tvm_kp.errors import InputError
+from tvm_kp.optimization import OPTIMIZE, SIZE, SPEED
 from tvm_kp.quantizations import CALIBRATION_RANGES, IO_BITS, QUANTIZATIONS
 from tvm_kp.structure import Doped
 from tvm_kp.target import Target

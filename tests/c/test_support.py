@@ -12,8 +12,9 @@ import pytest
 from tvm import relax
 
 from tvm_kp import board
-from tvm_kp.artifacts import OPTIMIZE, Model
+from tvm_kp.artifacts import Model
 from tvm_kp.c.support import helpers
+from tvm_kp.optimization import OPTIMIZE
 from tvm_kp.target import Target
 
 TANH_BOUND, SIGMOID_BOUND = 5e-7, 2.5e-7

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from tvm import tirx
 
-from tvm_kp.artifacts import SPEED
 from tvm_kp.c.expressions import C_TYPES
 from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.join_parameters import Joined
@@ -18,6 +17,7 @@ from tvm_kp.c.memory_settings import CONSTANTS_SECTION
 from tvm_kp.c.names import c_name
 from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.tir_main import TirMain
+from tvm_kp.optimization import SPEED
 
 
 @dataclass(frozen=True)

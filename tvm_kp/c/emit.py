@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tvm_kp.artifacts import SIZE, SPEED
 from tvm_kp.c.emission import Emission
 from tvm_kp.c.entry import entry_file
 from tvm_kp.c.expressions import MATH_CONSTANTS
 from tvm_kp.c.functions import FunctionPrinter
 from tvm_kp.c.memory_settings import CONSTANTS_SECTION
 from tvm_kp.c.support import helpers
+from tvm_kp.optimization import SIZE, SPEED
 
 _SAVE_REGISTERS = """\
 #if defined(__GNUC__) && !defined(__clang__)

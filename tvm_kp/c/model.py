@@ -11,7 +11,7 @@ import tvm
 from tvm import tirx
 
 from tvm_kp import __version__
-from tvm_kp.artifacts import SPEED, Decision, Model, Operator, Pool, TensorSpec
+from tvm_kp.artifacts import Decision, Model, Operator, Pool, TensorSpec
 from tvm_kp.c import support
 from tvm_kp.c.buffers import tables
 from tvm_kp.c.emission import Emission
@@ -25,6 +25,7 @@ from tvm_kp.c.memory import arrange
 from tvm_kp.c.memory_settings import MemorySettings
 from tvm_kp.c.program import Buffer, Call, Program
 from tvm_kp.c.tir_main import TirMain, tir_main
+from tvm_kp.optimization import SPEED
 from tvm_kp.target import Target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tvm_kp.artifacts import SPEED
 from tvm_kp.c import (
     dot_helpers,
     fpu_helpers,
@@ -15,6 +14,7 @@ from tvm_kp.c import (
     vector_helpers,
 )
 from tvm_kp.c.memory_settings import CONSTANTS_SECTION
+from tvm_kp.optimization import SPEED
 
 
 def helpers(used: Iterable[str], optimize: str = SPEED, section: str = CONSTANTS_SECTION) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tvm_kp.artifacts import SIZE
 from tvm_kp.c.tanh_table import BYTES, cubics
+from tvm_kp.optimization import SIZE
 
 # tanh on [-7.9, 7.9] as x·P(x²)/Q(x²): the minimax coefficients, found by linear programming on
 # 6,000 Chebyshev nodes (error 1.3e-7). Beyond 7.9 the argument is clamped, 1 - tanh(7.9) =

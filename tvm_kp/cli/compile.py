@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_kp.artifacts import OPTIMIZE, SPEED
 from tvm_kp.cli import console, memory_flags, model_flags, output, tvmc_flags
 from tvm_kp.cli.options import add_verb, only
+from tvm_kp.optimization import OPTIMIZE, SPEED
 from tvm_kp.target import Target
 
 if TYPE_CHECKING:

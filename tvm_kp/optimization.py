@@ -1,0 +1,4 @@
+"""What compilers shall make of the C."""
+
+SPEED, SIZE = "speed", "size"
+OPTIMIZE = (SPEED, SIZE)
