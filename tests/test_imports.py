@@ -30,7 +30,7 @@ LAYERS = (
             "structure",
             "fixedpoint",
         ),
-        *("calibration", "quantizations", "scratch", "tuning_records"),
+        *("calibration", "optimization", "quantizations", "scratch", "tuning_records"),
     ),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
