@@ -53,7 +53,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("tables_bytes", "tables", int),
     ("weights_bytes", "weights", int),
     ("ram_bytes", "RAM", int),
-    ("stack_bytes", "stack", int),
+    ("stack_bytes", "stack", lambda value: "unknown" if value is None else value),
     ("speed_up", "speed-up", lambda value: round(value, 2)),
     ("snr_db", "SNR, dB", lambda value: round(value, 1)),
 )
