@@ -7,12 +7,10 @@ formula, and are off as much. Left to other rules: everything else.
 from __future__ import annotations
 
 from tvm import tirx
-from tvm.ir import Call, Expr, TensorLoad
 from tvm.s_tir import Schedule
-from tvm.tirx import FloatImm
 
 from tvm_kp.kernel.space import Choose
-from tvm_kp.kernel.vector_loops import Place, place, vector_loops
+from tvm_kp.kernel.vector_loops import of_floats, vector_loops
 
 ISA = {"mve", "mve.fp"}
 KINDS = {"c"}
@@ -20,25 +18,7 @@ VERSION = 1
 
 # What tvm_kp/c/vectors.py knows.
 _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min)
-_FUNCTIONS = ("tirx.tanh", "tirx.sigmoid")
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:
-    return vector_loops(sch, choose, _is_known)
-
-
-def _is_known(store: tirx.BufferStore, axes: Place) -> bool:
-    return str(store.buffer.dtype) == "float32" and _is_vector(store.value, axes)
-
-
-def _is_vector(expr: Expr, axes: Place) -> bool:
-    if str(expr.ty.dtype) != "float32":
-        return False
-    if isinstance(expr, TensorLoad):
-        # Where all axes have size one the element is a number.
-        return place(expr.source.shape, expr.indices) in ((), axes)
-    if isinstance(expr, _ARITHMETIC):
-        return _is_vector(expr.a, axes) and _is_vector(expr.b, axes)
-    if isinstance(expr, Call):
-        return expr.op.name in _FUNCTIONS and _is_vector(expr.args[0], axes)
-    return isinstance(expr, FloatImm)
+    return vector_loops(sch, choose, of_floats(_ARITHMETIC))
