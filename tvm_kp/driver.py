@@ -72,7 +72,7 @@ def compile(
     llvm = target.codegen.kind == LLVM
     if llvm:
         _check_object(options)
-    if not llvm:
+    else:
         board.find_compiler(target)
     stage = Stages(progress)
     with pass_context(options):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_kp.c.fpu_assembly import FpuTile
+from tvm_kp.c.plain_sums import plain_sums
 
 _NAME = re.compile(
     r"kp_sums(\d+)x(\d+)_(\d+)x(\d+)_(scalars|vectors|none)(\d+)_(none|row|tile)_(\d+)_(\d+)_(\d+)"
@@ -77,19 +78,10 @@ class _Sums:
 
     def _plain(self) -> Iterator[str]:
         tile = self.tile
-        row = f"r * {tile.stride} + c"
-        start = {"none": "0.0f", "row": "start[c]", "tile": f"start[{row}]"}[tile.start]
         scalars, vectors = f"r * {tile.depth} + k", f"k * {tile.stride} + c"
         if tile.weights == "scalars":
             scalars = f"k * {tile.packed} + r"
         elif tile.weights == "vectors":
             vectors = f"k * {tile.packed} + c"
-        yield f"  for (int32_t r = 0; r < {tile.rows}; ++r) {{"
-        yield f"    for (int32_t c = 0; c < {tile.columns}; ++c) {{"
-        yield f"      float sum = {start};"
-        yield f"      for (int32_t k = 0; k < {tile.depth}; ++k) {{"
-        yield f"        sum += a[{scalars}] * b[{vectors}];"
-        yield "      }"
-        yield f"      out[{row}] = sum;"
-        yield "    }"
-        yield "  }"
+        size = tile.rows, tile.columns, tile.depth
+        return plain_sums(size, tile.stride, tile.start, (f"a[{scalars}]", f"b[{vectors}]"))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_kp.c.outer_assembly import LANES, OuterTile
+from tvm_kp.c.plain_sums import plain_sums
 
 _NAME = re.compile(
     r"kp_outer(\d)x(\d)_(\d+)x(\d+)_(scalars|vectors)(\d)_(none|row|tile)_(\d+)(?:_tail([123]))?"
@@ -81,18 +82,9 @@ class _Outer:
 
     def _plain(self) -> Iterator[str]:
         tile = self.tile
-        row = f"r * {tile.columns} + c"
-        start = {"none": "0.0f", "row": "start[c]", "tile": f"start[{row}]"}[tile.start]
         operands = {
             "scalars": (f"w[k * {tile.packed} + r]", f"x[k * {tile.columns} + c]"),
             "vectors": (f"x[r * {tile.depth} + k]", f"w[k * {LANES * tile.packed} + c]"),
         }[tile.weights]
-        yield f"  for (int32_t r = 0; r < {tile.rows}; ++r) {{"
-        yield f"    for (int32_t c = 0; c < {self._live}; ++c) {{"
-        yield f"      float sum = {start};"
-        yield f"      for (int32_t k = 0; k < {tile.depth}; ++k) {{"
-        yield f"        sum += {' * '.join(operands)};"
-        yield "      }"
-        yield f"      out[{row}] = sum;"
-        yield "    }"
-        yield "  }"
+        size = tile.rows, self._live, tile.depth
+        return plain_sums(size, tile.columns, tile.start, operands)
