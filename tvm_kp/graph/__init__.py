@@ -7,7 +7,8 @@ from tvm_kp.graph.import_torch import import_torch
 from tvm_kp.graph.legalize import arrange, legalize
 from tvm_kp.graph.normalize import normalize
 from tvm_kp.graph.quantization import Quantization, measure, quantize
-from tvm_kp.graph.recognize import RecognizeKronecker, decisions, leave_dense, recognize
+from tvm_kp.graph.recognize import RecognizeKronecker, recognize
+from tvm_kp.graph.recorded import decisions, leave_dense
 from tvm_kp.graph.reroll_recurrence import RerollRecurrence, recurrences
 from tvm_kp.graph.stream import Stream, stream
 

@@ -12,12 +12,9 @@ from tvm import relax
 from tvm_kp.artifacts import Decision
 from tvm_kp.graph.apply import Emitter, apply, take_rows
 from tvm_kp.graph.recognize import (
-    ATTRIBUTE,
-    JOINT,
     PARTS,
     ROWS,
     RecognizeKronecker,
-    decisions,
     distant_summands,
     joint_weight,
     operators,
@@ -25,6 +22,7 @@ from tvm_kp.graph.recognize import (
     table,
     weight,
 )
+from tvm_kp.graph.recorded import ATTRIBUTE, JOINT, decisions
 from tvm_kp.graph.rewrite import bindings, functions, rebuild, values
 from tvm_kp.structure import Product, Structure, confirm
 

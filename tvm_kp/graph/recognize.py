@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +14,10 @@ from tvm import relax
 from tvm.ir import GenericConst
 
 from tvm_kp.artifacts import Decision
+from tvm_kp.graph.recorded import JOINT, left_dense, record
 from tvm_kp.graph.rewrite import bindings, functions, name_of, values, variables
 from tvm_kp.structure import Doped, Hybrid, Product, Structure, cheapest, find, search
 
-FLOAT_BYTES = 4
-ATTRIBUTE = "kp.decisions"
-JOINT = " joint"  # ends the name of a structure of [W_x W_h]
 PARTS = " parts"  # ends that of one whose products with x and h are needed apart
 ROWS = " rows"  # ends that of an embedding's table
 _BLOCKS = (1, 2, 3, 4)  # row blocks tried: gates of the common cells
@@ -42,51 +39,7 @@ class RecognizeKronecker:
     def transform_module(
         self, mod: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
-        found = [asdict(decision) for decision in recognize(mod, self.tolerance)]
-        return mod.with_attr(ATTRIBUTE, json.dumps(found))
-
-
-def decisions(
-    mod: tvm.IRModule, kept: bool = True, weight_bytes: int = FLOAT_BYTES
-) -> tuple[Decision, ...]:
-    """What ``RecognizeKronecker`` recorded, nothing where it did not run.
-
-    With ``kept`` false every structure is reported as found and left multiplied out. Bytes are
-    those of weights of ``weight_bytes`` each, what they become after quantization.
-    """
-    recorded = json.loads((mod.attrs or {}).get(ATTRIBUTE, "[]"))
-    found = (Decision.from_dict(entry) for entry in recorded)
-    return tuple(
-        replace(
-            one,
-            bytes_before=one.bytes_before * weight_bytes // FLOAT_BYTES,
-            bytes_after=one.bytes_after * weight_bytes // FLOAT_BYTES,
-        )
-        for one in (one if kept else _left_dense(one) for one in found)
-    )
-
-
-def _left_dense(found: Decision) -> Decision:
-    if not found.factors:
-        return found
-    return replace(
-        found,
-        structure="dense",
-        reason=f"{found.reason} was not to be used",
-        macs_after=found.macs_before,
-        bytes_after=found.bytes_before,
-    )
-
-
-def leave_dense(mod: tvm.IRModule, structure: str, why: str) -> tvm.IRModule:
-    """``mod`` with what was recorded as ``structure`` (a name, joint or not) recorded as dense."""
-    kept = [
-        one
-        if one.structure.removesuffix(JOINT) != structure
-        else replace(_left_dense(one), factors=(), reason=f"{one.reason} {why}")
-        for one in decisions(mod)
-    ]
-    return mod.with_attr(ATTRIBUTE, json.dumps([asdict(one) for one in kept]))
+        return record(mod, recognize(mod, self.tolerance))
 
 
 def recognize(mod: tvm.IRModule, tolerance: float = 0.0) -> tuple[Decision, ...]:
@@ -280,7 +233,7 @@ def _decide_table(function: str, operator: str, w: np.ndarray, tolerance: float)
         return replace(found, macs_after=0)
     best = find(w, 1, tolerance)
     if not isinstance(best, Product):
-        return _left_dense(replace(found, reason=f"{found.reason} has no product of rows"))
+        return left_dense(replace(found, reason=f"{found.reason} has no product of rows"))
     return replace(_with(found, best), structure=f"{best.name}{ROWS}", macs_after=w.shape[1])
 
 
