@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from classifier import Classifier, export
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from trainings import Job
 
 import tvm_kp
@@ -53,16 +54,17 @@ def measure(job: Job, target: str, on_board: bool) -> None:
     ``on_board`` also counts instructions and bytes on ``target``: they are those of any seed.
     """
     torch.set_num_threads(1)
-    network, data = job.network(), job.load_data()
+    network, (x, y) = job.network(), job.load_data().test
+    program, layer = export(network, x), export(Layer(network), x)
     result: dict[str, Any] = {"settings": job.settings()}
     for form in FORMATS:
         options = tvm_kp.Options()
         if form != "float32":
             seen = {"x": _samples(calibration(job)[0])}
             options = replace(options, quantize=form, calibration=seen)
-        result[form] = {"accuracy": _accuracy(network, options, *data.test)}
+        result[form] = {"accuracy": _accuracy(program, options, x, y)}
         if on_board:
-            result[form] |= _on_board(network, options, data.test[0], target)
+            result[form] |= _on_board(program, layer, options, x, target)
     output.write_json(job.file(f"{target}.json"), result)
 
 
@@ -91,18 +93,22 @@ def calibration(job: Job, count: int = CALIBRATION_SAMPLES) -> tuple[Tensor, Ten
     return job.of.as_tested(x[chosen]), y[chosen]
 
 
-def _accuracy(network: Classifier, options: tvm_kp.Options, x: Tensor, y: Tensor) -> float:
-    compiled = tvm_kp.compile(export(network, x), "host", options=options)
+def _accuracy(program: ExportedProgram, options: tvm_kp.Options, x: Tensor, y: Tensor) -> float:
+    compiled = tvm_kp.compile(program, "host", options=options)
     scores = tvm_kp.run(compiled.model, "host", {"x": _samples(x)}).outputs["output"]
     return float((scores.reshape(len(x), -1).argmax(1) == y.numpy()).mean())
 
 
 def _on_board(
-    network: Classifier, options: tvm_kp.Options, x: Tensor, target: str
+    program: ExportedProgram,
+    layer: ExportedProgram,
+    options: tvm_kp.Options,
+    x: Tensor,
+    target: str,
 ) -> dict[str, Any]:
-    compiled = tvm_kp.compile(export(network, x), target, options=options)
+    compiled = tvm_kp.compile(program, target, options=options)
     run = tvm_kp.run(compiled.model, target, {"x": _samples(x[:BOARD_SAMPLES])})
-    layer = tvm_kp.compile(export(Layer(network), x), target, options=options)
+    alone = tvm_kp.compile(layer, target, options=options)
     found = compiled.footprint
     return {
         "instructions": median(run.instructions),
@@ -111,8 +117,8 @@ def _on_board(
         "tables_bytes": found.tables_bytes,
         "weights_bytes": found.weights_bytes,
         "ram_bytes": found.ram_bytes,
-        "rnn_bytes": layer.footprint.weights_bytes,
-        "structures": sorted({d.structure for d in layer.model.decisions}),
+        "rnn_bytes": alone.footprint.weights_bytes,
+        "structures": sorted({d.structure for d in alone.model.decisions}),
     }
 
 
