@@ -15,7 +15,7 @@ from tvm_kp.kernel.space import Choose
 
 ISA = {"dsp"}
 PRIORITY = 1
-VERSION = 1
+VERSION = 2
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:

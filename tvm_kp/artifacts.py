@@ -137,26 +137,30 @@ class Packing:
 
     The array is broadcast to ``shape``, padded with ``pad`` zeros at the end of every axis,
     taken apart into ``parts`` axes, and these are put into the order ``order``, outermost first.
+    Where there is a ``dtype``, the numbers become such.
     """
 
     shape: tuple[int, ...]
     pad: tuple[int, ...]
     parts: tuple[int, ...]
     order: tuple[int, ...]
+    dtype: str | None = None
 
     @property
     def size(self) -> int:
         return math.prod(self.parts)
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """The packed array: one axis, the dtype of ``array``."""
+        """The packed array: one axis, the dtype of ``array`` unless there is another."""
         whole = np.pad(np.broadcast_to(array, self.shape), [(0, count) for count in self.pad])
-        return whole.reshape(self.parts).transpose(self.order).ravel()
+        packed = whole.reshape(self.parts).transpose(self.order).ravel()
+        return packed.astype(self.dtype or array.dtype)
 
     @staticmethod
     def from_dict(entry: Mapping[str, Any]) -> Packing:
         """The packing that ``dataclasses.asdict`` and JSON made ``entry`` of."""
-        return Packing(**{name: tuple(sizes) for name, sizes in entry.items()})
+        sizes = {name: value for name, value in entry.items() if name != "dtype"}
+        return Packing(**{n: tuple(value) for n, value in sizes.items()}, dtype=entry["dtype"])
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from tvm_kp.c.in_place import may_overwrite
 from tvm_kp.c.support import helpers, is_helper
 
 NAMES = [
-    "kp_dots8x1_16x8_16_row_one_16",
-    "kp_dots8x1_7x16_8_none_row_8_rest",
-    "kp_dots4x1_2x8_8_tile_tile_16_left3_apart_rest",
-    "kp_dots4x2_1x8_16_tile_one_16_rest",
-    "kp_dots4x2_2x16_8_row_row_8_apart",
-    "kp_dots4x2_9x8_16_none_tile_16",
-    "kp_dots4x2_1x8_16_kept_tile_one_16_rest",
-    "kp_dots4x2_2x8_16_kept_row_one_8_left2_apart",
-    "kp_dots4x2_2x16_8_kept_none_tile_16_rest",
-    "kp_dots4x1_4x8_8_kept_row_row_16",
+    "kp_dots8x1_16x8_16_1_row_one_16",
+    "kp_dots8x1_7x16_8_2_none_row_8_rest",
+    "kp_dots4x1_2x8_8_4_tile_tile_16_left3_apart_rest",
+    "kp_dots4x2_1x8_16_1_tile_one_16_rest",
+    "kp_dots4x2_2x16_8_2_row_row_8_apart",
+    "kp_dots4x2_9x8_16_4_none_tile_16",
+    "kp_dots4x2_1x8_16_kept_1_tile_one_16_rest",
+    "kp_dots4x2_2x8_16_kept_2_row_one_8_left2_apart",
+    "kp_dots4x2_2x16_8_kept_4_none_tile_16_rest",
+    "kp_dots4x1_4x8_8_kept_1_row_row_16",
 ]
 CALL = """\
 void use{k}(int{bits}_t *out, const int8_t *w, const int{wide}_t *x, const int32_t *n);
@@ -35,7 +35,7 @@ void use{k}(int{bits}_t *out, const int8_t *w, const int{wide}_t *x, const int32
 def use(k: int, name: str) -> str:
     """A function that calls the helper ``name``."""
     parts = name.removeprefix("kp_dots").replace("_kept", "").split("_")
-    size, _, wide, start, factor, bits = parts[:6]
+    size, _, wide, _, start, factor, bits = parts[:7]
     args = ["out", "w", "x", *(["n", "4"] if start != "none" else [])]
     args += [*(["n[0]"] if factor == "one" else ["n", "4"]), "7", "1"]
     args += ["16", "7"] if size.endswith("x2") else []
@@ -84,10 +84,10 @@ def test_only_stores_of_the_last_rows_are_predicated() -> None:
 
 
 def test_a_helper_brings_what_it_calls() -> None:
-    text = helpers(["kp_dots4x1_2x8_8_tile_tile_16_left3_apart_rest"])
+    text = helpers(["kp_dots4x1_2x8_8_1_tile_tile_16_left3_apart_rest"])
     for name in ("kp_multiply_high", "kp_saturate16", "kp_saturate29"):
         assert f"int32_t {name}(" in text
-    assert not is_helper("kp_dots4x4_2x8_8_none_one_16")
+    assert not is_helper("kp_dots4x4_2x8_8_1_none_one_16")
 
 
 def test_helpers_write_to_their_first_argument() -> None:

@@ -22,6 +22,8 @@ NAMES = [
     "kp_product2x2_150w_1_13_none_one_16",
     "kp_product2x3_17_2_13_row_tile_16",
     "kp_product2x3_17w_1_33_row_row_8",
+    "kp_product4x1_20s_2_13_row_one_16",
+    "kp_product2x2_9s_2_13_tile_row_16",
 ]
 CALL = """\
 void use{k}(int{bits}_t *out, const int{wide}_t *w, const int16_t *x, const int32_t *n);
@@ -37,7 +39,7 @@ def use(k: int, name: str) -> str:
     several = "x1_" not in name
     args = ["out", "w", "x", *(["n"] if start != "none" else [])]
     args += ["n[0]" if factor == "one" else "n", "3", "2", "1", *(["7", "1"] if several else [])]
-    wide = 16 if size.endswith("w") else 8
+    wide = 16 if size.endswith(("w", "s")) else 8
     return CALL.format(k=k, name=name, bits=bits, wide=wide, args=", ".join(args))
 
 
@@ -50,17 +52,24 @@ def test_strict_compilers_take_them(target: str, compile_strictly: Callable[...,
 
 @pytest.mark.parametrize(
     ("rows", "columns", "wide", "expected"),
-    [(4, 1, False, 18), (2, 2, False, 14), (2, 2, True, 11), (2, 3, False, 20), (2, 3, True, 16)],
+    [
+        (4, 1, False, 18),
+        (4, 1, True, 11),
+        (2, 2, False, 14),
+        (2, 2, True, 11),
+        (2, 3, False, 20),
+        (2, 3, True, 16),
+    ],
 )
 def test_instructions_for_two_pairs(rows: int, columns: int, wide: bool, expected: int) -> None:
-    two, four = (len(Tile(rows, columns, pairs, wide, "none", 13).lines) for pairs in (2, 4))
+    two, four = (len(Tile(rows, columns, pairs, wide, wide, "none", 13).lines) for pairs in (2, 4))
     assert (two, four) == (expected, 2 * expected)
 
 
 @pytest.mark.parametrize("start", ["none", "row"])
 def test_every_pair_is_added(start: str) -> None:
     for pairs in range(1, 60):
-        tile = Tile(4, 1, pairs, False, start, 13)
+        tile = Tile(4, 1, pairs, False, False, start, 13)
         before, times, unroll = tile.looped
         assert 2 * (before + times * unroll) + pairs % 2 == pairs
         products = sum("smlad" in line or "smuad" in line for line in tile.lines)

@@ -61,7 +61,7 @@ def test_other_functions_are_none() -> None:
 )
 def test_tiles(rows: int, columns: int, expected: tuple[int, int, bool]) -> None:
     tiles = tiles_of(product((columns, 6), (6, rows), (columns, rows), weights=1), Choose())
-    assert (tiles.rows, tiles.columns, tiles.wide) == expected
+    assert (tiles.rows, tiles.columns, tiles.along) == expected
     assert tiles.panel == columns
     weights = packed_weights(tiles)
     assert weights.packing is not None
@@ -76,7 +76,7 @@ def test_few_columns_are_unpacked_at_a_time() -> None:
 def test_every_way_is_a_tiling() -> None:
     found = product((12, 40), (40, 9), (12, 9), weights=1)
     ways = list(every(lambda choose: tiles_of(found, choose)))
-    assert len(ways) == 16 and {way["tile"] for way in ways} == {"2x2", "2x3"}
+    assert len(ways) == 24 and {way["tile"] for way in ways} == {"2x2", "2x3"}
 
 
 def test_biases_lie_as_tiles_read_them() -> None:

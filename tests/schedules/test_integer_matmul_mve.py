@@ -69,7 +69,7 @@ def test_few_instructions_are_executed(model_of, m55, name):
 
 def test_activations_in_whole_blocks_are_not_copied(m55):
     (function,) = m55.kernels([m55.case((1, 16), (16, 472), 1)]).values()
-    assert len(function.params) == 3 and "kp_dots8x1_2x8_16_none_one_16" in function.script()
+    assert len(function.params) == 3 and "kp_dots8x1_2x8_16_1_none_one_16" in function.script()
     (function,) = m55.kernels([m55.case((1, 17), (17, 472), 1)]).values()
     assert len(function.params) == 4 and "kp_columns16x8" in function.script()
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_kp.c.dot_assembly import DotTile, Requantization
 
 
 @dataclass(frozen=True)
 class Dots:
-    """The helper ``name``: sums in core registers, then what becomes of them."""
+    """The helper ``name``: sums in core registers, then what becomes of them.
+
+    A trip around the loop computes ``trip`` tiles; if these are several, none of them lacks rows.
+    """
 
     name: str
     tile: DotTile
     after: Requantization
+    trip: int = 1
 
     def lines(self) -> Iterator[str]:
         tile = self.tile
@@ -26,19 +30,41 @@ class Dots:
         yield "}"
 
     def _body(self) -> Iterator[str]:
-        if self._same:
-            yield "#if defined(__ARM_FEATURE_MVE)"
-            yield from self._vectors()
-            yield "#endif"
-        yield f"  for (; rows > 0; rows -= {self.tile.rows}) {{"
         yield "#if defined(__ARM_FEATURE_MVE)"
-        yield from self._sums()
-        yield from self._requantized()
+        yield from self._before()
+        if self.trip == 1:
+            yield from self._loop("rows > 0")
+        else:
+            whole = replace(self, after=replace(self.after, rest=False))
+            yield f"#pragma GCC unroll {self.trip}"
+            yield from whole._loop(f"rows >= {self.tile.rows}")
+            if self.after.rest:
+                yield from ("  if (rows > 0) {", *self._tile(), "  }")
         yield "#else"
+        yield f"  for (; rows > 0; rows -= {self.tile.rows}) {{"
         yield from self._plain()
-        yield "#endif"
         yield from self._advance()
         yield "  }"
+        yield "#endif"
+
+    def _before(self) -> Iterator[str]:
+        """What all tiles share."""
+        if self._same:
+            yield from self._vectors()
+
+    def _loop(self, condition: str) -> Iterator[str]:
+        yield f"  for (; {condition}; rows -= {self.tile.rows}) {{"
+        yield from self._tile()
+        yield from self._next()
+        yield "  }"
+
+    def _tile(self) -> Iterator[str]:
+        yield from self._sums()
+        yield from self._requantized()
+
+    def _next(self) -> Iterator[str]:
+        """Go on to the next tile, after the assembly of one."""
+        yield from self._advance()
 
     def _advance(self, result: bool = True) -> Iterator[str]:
         """Go on to the next tile; that of the ``result`` may be known already."""

@@ -23,27 +23,18 @@ class _Register:
 class KeptDots(Dots):
     """Tiles have four rows. One block of assembly multiplies and requantizes."""
 
-    def _body(self) -> Iterator[str]:
-        yield "#if defined(__ARM_FEATURE_MVE)"
+    def _before(self) -> Iterator[str]:
         yield from self._vectors()
         if self.after.moves:
             yield "  (void)row_stride;  // It is 1."
         if self.tile.columns == 2:
             yield f"  int{self.after.bits}_t *out1 = out + column_stride;"
         yield from (line for name in self._kept for line in self._load(*name))
-        yield "  do {"
-        yield from self._assembly()
+
+    def _next(self) -> Iterator[str]:
         yield from self._advance(result=not self.after.moves)
         if self.tile.columns == 2 and not self.after.moves:
             yield "    out1 += 4 * row_stride;"
-        yield "    rows -= 4;"
-        yield "  } while (rows > 0);"
-        yield "#else"
-        yield "  for (; rows > 0; rows -= 4) {"
-        yield from self._plain()
-        yield from self._advance()
-        yield "  }"
-        yield "#endif"
 
     @property
     def _kept(self) -> tuple[tuple[int, int], ...]:
@@ -75,7 +66,7 @@ class KeptDots(Dots):
             found["rows"] = _Register("int32_t ", "rows", "r11")
         return found
 
-    def _assembly(self) -> Iterator[str]:
+    def _tile(self) -> Iterator[str]:
         tile, after, registers = self.tile, self.after, self._registers
         free = tile.free[:2] if after.factor == "one" else tile.free[:3]
         names = [name.removeprefix("%q[").removesuffix("]") for name in free]

@@ -18,15 +18,16 @@ _REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10")
 class Tile:
     """``rows`` of weights times ``columns`` of activations, ``pairs`` of products each.
 
-    ``wide`` weights are pairs of int16 already. The sums start at 0, at a number for each
-    ``row`` or at one for each sum of the ``tile``, as ``start`` says. Up to ``straight`` pairs need
-    no loop.
+    ``wide`` weights are pairs of int16 already. The next tile is ``along`` a row, or down a column.
+    The sums start at 0, at a number for each ``row`` or at one for each sum of the ``tile``, as
+    ``start`` says. Up to ``straight`` pairs need no loop.
     """
 
     rows: int
     columns: int
     pairs: int
     wide: bool
+    along: bool
     start: str
     straight: int
 
@@ -50,7 +51,7 @@ class Tile:
     @property
     def start_moves(self) -> bool:
         """Whether the next tile starts at other numbers."""
-        return self.start == "tile" or (self.start == "row" and not self.wide)
+        return self.start == "tile" or (self.start == "row" and not self.along)
 
     @property
     def weights(self) -> int:

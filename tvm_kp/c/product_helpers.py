@@ -3,11 +3,12 @@
 A word of weights holds two rows at two places of the sum, ``[k0 r0, k0 r1, k1 r0, k1 r1]``, so
 that SXTB16 of it and of it rotated are pairs of int16, one for each row; a word of activations is
 such a pair already.
-``kp_product<rows>x<columns>_<pairs>[w]_<trip>_<straight>_<start>_<factor>_<bits>[_left<n>]``
-says how large a tile is, how many pairs a sum has, whether the weights are pairs of int16 too
-(w), how many tiles one trip around the loop computes, up to how many pairs are written out, where
-the sums start (at none, a number for each row or one for each sum of the tile), what they are
-multiplied by (one number for all, one for each row or sum), and what they become.
+``kp_product<rows>x<columns>_<pairs>[w|s]_<trip>_<straight>_<start>_<factor>_<bits>[_left<n>]``
+says how large a tile is, how many pairs a sum has, whether the weights are pairs of int16 too,
+for tiles along a row (w) or down a column (s), how many tiles one trip around the loop computes, up
+to how many pairs are written out, where the sums start (at none, a number for each row or one for
+each sum of the tile), what they are multiplied by (one number for all, one for each row or sum),
+and what they become.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tvm_kp.c.product_assembly import Tile
 from tvm_kp.c.unpacking_helpers import UNPACKING
 
 _NAME = re.compile(
-    r"kp_product(\d)x(\d)_(\d+)(w?)_([12])_(\d+)_(none|row|tile)_(one|row|tile)_(8|16)"
+    r"kp_product(\d)x(\d)_(\d+)([ws]?)_([12])_(\d+)_(none|row|tile)_(one|row|tile)_(8|16)"
     r"(?:_left(\d+))?"
 )
 
@@ -51,8 +52,14 @@ def parse_product(name: str) -> Product:
     """What the ``name`` of a helper that multiplies says."""
     match = _NAME.fullmatch(name)
     assert match is not None, f"{name} multiplies nothing"
-    rows, columns, pairs, wide, trip, straight, start, factor, bits, left = match.groups()
-    tile = Tile(int(rows), int(columns), int(pairs), wide == "w", start, int(straight))
+    rows, columns, pairs, kind, trip, straight, start, factor, bits, left = match.groups()
+    tile = Tile(
+        *(int(rows), int(columns), int(pairs)),
+        wide=kind != "",
+        along=kind == "w",
+        start=start,
+        straight=int(straight),
+    )
     return Product(name, tile, int(trip), factor, int(bits), int(left or 0))
 
 
@@ -79,7 +86,7 @@ class Product:
         """How many numbers of ``form`` a tile goes on."""
         if form == "tile":
             return self.tile.rows * self.tile.columns
-        return 0 if self.tile.wide or form == "one" else self.tile.rows
+        return 0 if self.tile.along or form == "one" else self.tile.rows
 
 
 class _Printed:
@@ -92,9 +99,9 @@ class _Printed:
 
     def lines(self) -> Iterator[str]:
         tile = self.tile
-        moving = "x" if tile.wide else "w"
+        moving = "x" if tile.along else "w"
         yield f"// Tiles of {tile.rows} x {tile.columns} sums of {2 * tile.pairs} products;"
-        yield f"// the last one may lack {'columns' if tile.wide else 'rows'}."
+        yield f"// the last one may lack {'columns' if tile.along else 'rows'}."
         yield "static inline __attribute__((always_inline)) void"
         yield f"{self.name}({', '.join(self._parameters())}) {{"
         end = f"{moving} + tiles * {self._step(moving)}"
@@ -115,8 +122,8 @@ class _Printed:
         yield "    {"
         yield from self._sums(moving)
         yield from self._stores(moving, last)
-        stride = "column_stride" if tile.wide else "row_stride"
-        yield f"    out += {tile.columns if tile.wide else tile.rows} * {stride};"
+        stride = "column_stride" if tile.along else "row_stride"
+        yield f"    out += {tile.columns if tile.along else tile.rows} * {stride};"
         yield "    }"
 
     @property
@@ -194,13 +201,13 @@ class _Printed:
         else:
             count = tile.rows if self.factor == "row" else tile.rows * tile.columns
             yield f"    const int32_t by[] = {{{', '.join(f'factor[{k}]' for k in range(count))}}};"
-        outer, inner = ("column", "row") if tile.wide else ("row", "column")
+        outer, inner = ("column", "row") if tile.along else ("row", "column")
         size = {"row": tile.rows, "column": tile.columns}
         for k in range(size[outer]):
             if k and last:
                 yield f"    if ({outer}s == {k} && {moving} == last) {{ break; }}"
             for j in range(size[inner]):
-                row, column = (j, k) if tile.wide else (k, j)
+                row, column = (j, k) if tile.along else (k, j)
                 store = self._store(row, column)
                 yield f"    if ({inner}s > {j}) {{ {store} }}" if j else f"    {store}"
         if last:

@@ -88,4 +88,4 @@ class _Loops(TiledLoops):
         rest = "_rest" if tiles.product.rows % tiles.rows else ""
         size = f"{tiles.rows}x{columns}_{tiles.blocks}x{tiles.lanes}_{tiles.bits}"
         kept = "_kept" if tiles.kept else ""
-        return f"kp_dots{size}{kept}_{self._forms}{apart}{rest}"
+        return f"kp_dots{size}{kept}_{tiles.trip}_{self._forms}{apart}{rest}"

@@ -16,11 +16,13 @@ _KEPT = 4  # vectors of activations, beside which all others fit
 class DotTiles(Tiling):
     """Tiles go down a column of tiles; ``lanes`` products are one instruction.
 
-    Activations may be ``kept`` in vectors for all of the tiles.
+    Activations may be ``kept`` in vectors for all of the tiles. A trip around the loop computes
+    ``trip`` tiles.
     """
 
     lanes: int
     kept: bool = False
+    trip: int = 1
 
     @property
     def order(self) -> str:
@@ -68,6 +70,8 @@ def dot_tiles_of(product: IntegerProduct, choose: Choose) -> DotTiles:
     if rows == 4 and tiles.down > 1 and tiles.blocks * columns <= _KEPT:
         kept = choose("activations", ("loaded", "kept"), "kept")
         tiles = replace(tiles, kept=kept == "kept")
+    if tiles.down > 1:
+        tiles = replace(tiles, trip=choose("trip", (1, 2, 4) if tiles.down > 2 else (1, 2), 1))
     return tiles
 
 

@@ -27,7 +27,8 @@ class _Loops(TiledLoops):
         self._tiles = tiles
         # The activations, then the widened weights of a row of tiles.
         self._wide = -(-tiles.panel // tiles.columns) * tiles.words
-        size = self._wide + (2 * tiles.pairs * tiles.rows if tiles.wide else 0)
+        widened = tiles.weights == "wide"
+        size = self._wide + (2 * tiles.pairs * tiles.rows if widened else 0)
         self._scratch = tirx.decl_buffer((size,), "int16", "scratch")
         super().__init__(function, tiles, packed_weights(tiles), self._scratch)
         activations = self._params[tiles.product.activations.index]
@@ -42,7 +43,7 @@ class _Loops(TiledLoops):
         tiles, rows = self._tiles, self._tiles.product.rows
         across = -(-columns // tiles.columns)
         last = columns - (across - 1) * tiles.columns
-        if not tiles.wide:
+        if not tiles.along:
             live = rows - (tiles.down - 1) * tiles.rows
 
             def column(k: Index, end: int) -> tirx.Stmt:
@@ -53,10 +54,13 @@ class _Loops(TiledLoops):
             return sequence(repeat("column", whole, lambda k: column(k, tiles.columns)) + ends)
 
         def strip(row: Index, live: int) -> tirx.Stmt:
+            products = self._tile(batch, (row, first), 0, across, (live, last))
+            if tiles.weights == "stored":
+                return products
             source = self._address(self._weights, batch, (row, 0))
             words = tiles.pairs * tiles.rows // 2
             widen = call("kp_widen", address(self._scratch, self._wide), source, words)
-            return sequence([widen, self._tile(batch, (row, first), 0, across, (live, last))])
+            return sequence([widen, products])
 
         whole, rest = divmod(rows, tiles.rows)
         strips = repeat("row", whole, lambda k: strip(k, tiles.rows))
@@ -78,7 +82,7 @@ class _Loops(TiledLoops):
         weights = self._address(self._weights, batch, place)
         args: list[Index] = [
             self._target(batch, place),
-            address(self._scratch, self._wide) if tiles.wide else weights,
+            address(self._scratch, self._wide) if tiles.weights == "wide" else weights,
             address(self._scratch, unpacked * tiles.words),
         ]
         if self._bias is not None:
@@ -90,5 +94,6 @@ class _Loops(TiledLoops):
     @property
     def _helper(self) -> str:
         tiles = self._tiles
-        size = f"{tiles.rows}x{tiles.columns}_{tiles.pairs}{'w' if tiles.wide else ''}"
+        kind = "w" if tiles.along else "s" if tiles.weights == "stored" else ""
+        size = f"{tiles.rows}x{tiles.columns}_{tiles.pairs}{kind}"
         return f"kp_product{size}_{tiles.trip}_{tiles.straight}_{self._forms}"

@@ -18,6 +18,7 @@ _SIZES = ("4x1", "2x1", "2x2", "2x3")  # of tiles, rows by columns
 
 _SCRATCH_BYTES = 4096  # of activations that are unpacked at a time
 _FEW_TILES = 4  # from here on it pays to widen the weights of a row of tiles for all of them
+_FEW_WEIGHTS = 2048  # that may lie in flash as int16: twice the bytes, and nothing to unpack
 _STRAIGHT = 13  # pairs of products that need no loop
 _MANY_STRAIGHT = 33
 
@@ -57,20 +58,25 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Tiles(Tiling):
-    """``wide`` tiles go along a row of tiles, with its weights widened to int16, others down a
-    column of tiles.
+    """Tiles go ``along`` a row of tiles, or down a column of tiles.
 
-    A trip around the loop computes ``trip`` tiles. Up to ``straight`` pairs of products are
-    written out.
+    The ``weights`` are "narrow", int8, or "wide": those of a row of tiles are widened before they
+    are used, or "stored" as int16. A trip around the loop computes ``trip`` tiles. Up to
+    ``straight`` pairs of products are written out.
     """
 
-    wide: bool
+    weights: str
     trip: int = 1
     straight: int = _STRAIGHT
 
     @property
+    def along(self) -> bool:
+        # There is a loop around what a helper does: of two orders the one with fewer trips.
+        return self.weights == "wide" or (self.weights == "stored" and self.across > self.down)
+
+    @property
     def order(self) -> str:
-        return "r0 c0 r1 c1" if self.wide else "c0 r0 r1 c1"
+        return "r0 c0 r1 c1" if self.along else "c0 r0 r1 c1"
 
     @property
     def pairs(self) -> int:
@@ -107,12 +113,13 @@ def tiles_of(product: IntegerProduct, choose: Choose) -> Tiles:
     """The tiles that are chosen for a product."""
     offered = [size for size in _SIZES if _fits(product, size)]
     rows, columns = map(int, choose("tile", offered, _size(product)).split("x"))
-    tiles = Tiles(product, rows, columns, wide=False)
-    if 1 < columns < product.columns:
-        few = -(-tiles.panel // columns) < _FEW_TILES
-        weights = choose("weights", ("narrow", "wide"), "narrow" if few else "wide")
-        tiles = replace(tiles, wide=weights == "wide")
-    several = (tiles.across if tiles.wide else tiles.down) > 1
+    tiles = Tiles(product, rows, columns, "narrow")
+    several = 1 < columns < product.columns
+    ways = ("narrow", *(["wide"] if several else []), *(["stored"] if _few(product) else []))
+    if len(ways) > 1:
+        many = several and -(-tiles.panel // columns) >= _FEW_TILES
+        tiles = replace(tiles, weights=choose("weights", ways, "wide" if many else "narrow"))
+    several = (tiles.across if tiles.along else tiles.down) > 1
     trip = choose("trip", (1, 2), 1) if several else 1
     straight = _STRAIGHT
     if _STRAIGHT < tiles.pairs <= _MANY_STRAIGHT:
@@ -125,7 +132,7 @@ def _size(product: IntegerProduct) -> str:
     if all are unpacked at once."""
     if product.columns == 1:
         return "2x1" if product.rows <= 2 else "4x1"
-    three = Tiles(product, rows=2, columns=3, wide=False)
+    three = Tiles(product, 2, 3, "narrow")
     whole = three.panel == product.columns > 2
     return "2x3" if whole and -product.columns % 3 <= product.columns % 2 else "2x2"
 
@@ -136,16 +143,33 @@ def _fits(product: IntegerProduct, size: str) -> bool:
     return rows - product.rows < 2 and min(2, product.columns) <= columns <= product.columns
 
 
+def _few(product: IntegerProduct) -> bool:
+    """Whether the weights are few enough to be stored in twice the bytes."""
+    return math.prod(product.weights.shape) <= _FEW_WEIGHTS
+
+
 def packed_weights(tiles: Tiles) -> Packed:
-    """Tile by tile, for every pair of places in the sum the words of two rows."""
+    """Tile by tile, for every pair of places in the sum the words of two rows; pairs of int16 for
+    each row where the weights are stored so."""
+    if tiles.weights == "stored":
+        return packed_rows(
+            tiles, (tiles.down, tiles.rows), (tiles.pairs, 2), "r0 k0 r1 k1", "int16"
+        )
     rows, depth = (tiles.down, tiles.rows // 2, 2), (tiles.pairs, 2)
     return packed_rows(tiles, rows, depth, "r0 k0 r1 k1 r2")
 
 
-def packed_rows(tiles: Tiling, rows: tuple[int, ...], depth: tuple[int, ...], order: str) -> Packed:
+def packed_rows(
+    tiles: Tiling,
+    rows: tuple[int, ...],
+    depth: tuple[int, ...],
+    order: str,
+    dtype: str | None = None,
+) -> Packed:
     """Weights tile by tile; ``rows`` and ``depth`` are the parts that ``order`` is the order of."""
     operand, way = tiles.product.weights, _way(tiles)
     packing = packing_of(operand.shape, (rows, depth)[::way], order, "rk"[::way])
+    packing = replace(packing, dtype=dtype)
     step = math.prod(depth) * tiles.rows
     return Packed(operand.index, _blocks(tiles, packing), packing, down=step)
 

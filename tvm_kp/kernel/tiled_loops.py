@@ -39,14 +39,9 @@ class TiledLoops(ABC):
             if isinstance(factor, Operand)
             else factor
         )
-        sizes = {index: packing.size for index, packing in self._packings()}
+        packings = dict(self._packings())
         self._params = [
-            tirx.decl_buffer(
-                (sizes.get(index, math.prod(int(size) for size in param.shape)),),
-                str(param.dtype),
-                param.name,
-            )
-            for index, param in enumerate(function.params)
+            _flat(param, packings.get(index)) for index, param in enumerate(function.params)
         ]
 
     @abstractmethod
@@ -126,3 +121,11 @@ class TiledLoops(ABC):
         by = self._factor.form if isinstance(self._factor, Packed) else "one"
         bits = product.out.dtype.removeprefix("int")
         return f"{start}_{by}_{bits}" + (f"_left{product.left}" if product.left else "")
+
+
+def _flat(param: tirx.Buffer, packing: Packing | None) -> tirx.Buffer:
+    """A parameter of one axis, as large and of the type that it is packed to."""
+    if packing is None:
+        size = math.prod(int(extent) for extent in param.shape)
+        return tirx.decl_buffer((size,), str(param.dtype), param.name)
+    return tirx.decl_buffer((packing.size,), packing.dtype or str(param.dtype), param.name)

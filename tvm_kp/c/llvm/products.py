@@ -15,18 +15,18 @@ def product_text(name: str) -> str:
 class _Text:
     def __init__(self, product: Product) -> None:
         self._product, self._tile = product, product.tile
-        self._moving = "x" if self._tile.wide else "w"
+        self._moving = "x" if self._tile.along else "w"
         _, self._times, _ = self._tile.looped
         # Registers are scarce: what the assembly reads of memory has one pointer.
         self._has_memory = bool(self._times) or self._tile.start != "none"
 
     def lines(self) -> Iterator[str]:
-        product, wide = self._product, self._tile.wide
+        product, tile = self._product, self._tile
         yield f"define i32 @{product.name}({', '.join(self._parameters())}) {{"
         yield "  %memory = alloca [2 x ptr], align 4"
         if self._tile.start != "none":
             yield "  store ptr %start, ptr %memory"
-        types = {"w": "i16" if wide else "i8", "x": "i16"}
+        types = {"w": "i16" if tile.wide else "i8", "x": "i16"}
         bytes_of = f"mul i32 %tiles, {product.step(self._moving)}"
         yield f"  %moved = {bytes_of}"
         yield f"  %last = getelementptr {types[self._moving]}, ptr %{self._moving}, i32 %moved"
@@ -37,9 +37,7 @@ class _Text:
         yield from self._sums()
         yield from self._stores()
         yield "next:"
-        step, stride = (
-            (self._tile.columns, "column_stride") if wide else (self._tile.rows, "row_stride")
-        )
+        step, stride = (tile.columns, "column_stride") if tile.along else (tile.rows, "row_stride")
         yield f"  %on = mul i32 %{stride}, {step}"
         yield f"  %out_next = getelementptr i{product.bits}, ptr %out_now, i32 %on"
         if product.factor != "one":
@@ -105,14 +103,14 @@ class _Text:
     def _stores(self) -> Iterator[str]:
         """Requantize and store; in the last tile rows or columns may lack."""
         tile = self._tile
-        outer, inner = ("column", "row") if tile.wide else ("row", "column")
+        outer, inner = ("column", "row") if tile.along else ("row", "column")
         size = {"row": tile.rows, "column": tile.columns}
         yield from self._factors()
         for k in range(size[outer]):
             if k:
                 yield from self._ends(outer, k, f"outer{k}")
             for j in range(size[inner]):
-                row, column = (j, k) if tile.wide else (k, j)
+                row, column = (j, k) if tile.along else (k, j)
                 label = f"{row}_{column}"
                 if j:
                     yield f"  %there{label} = icmp sgt i32 %{inner}s, {j}"
