@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -23,6 +24,12 @@ NAMES = [
     "kp_dots4x2_2x8_16_kept_2_row_one_8_left2_apart",
     "kp_dots4x2_2x16_8_kept_4_none_tile_16_rest",
     "kp_dots4x1_4x8_8_kept_1_row_row_16",
+    "kp_dots4x2_1x4_16_kept_1_tile_one_16",
+    "kp_dots4x1_2x8_16_tail3_kept_gathered_2_row_one_16_apart_rest",
+    "kp_dots4x2_1x4_8_tail3_kept_gathered_1_none_row_8",
+    "kp_dots4x2_1x16_8_tail9_kept_1_none_one_16",
+    "kp_dots8x1_15x8_16_tail6_1_none_one_16",
+    "kp_dots4x2_1x16_8_tail1_1_row_one_16",
 ]
 CALL = """\
 void use{k}(int{bits}_t *out, const int8_t *w, const int{wide}_t *x, const int32_t *n);
@@ -34,11 +41,12 @@ void use{k}(int{bits}_t *out, const int8_t *w, const int{wide}_t *x, const int32
 
 def use(k: int, name: str) -> str:
     """A function that calls the helper ``name``."""
-    parts = name.removeprefix("kp_dots").replace("_kept", "").split("_")
+    parts = re.sub(r"_tail\d+|_kept|_gathered", "", name.removeprefix("kp_dots")).split("_")
     size, _, wide, _, start, factor, bits = parts[:7]
     args = ["out", "w", "x", *(["n", "4"] if start != "none" else [])]
     args += [*(["n[0]"] if factor == "one" else ["n", "4"]), "7", "1"]
     args += ["16", "7"] if size.endswith("x2") else []
+    args += ["3"] if "_gathered" in name else []
     return CALL.format(k=k, name=name, bits=bits, wide=wide, args=", ".join(args))
 
 

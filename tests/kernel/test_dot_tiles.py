@@ -13,14 +13,26 @@ from tvm_kp.kernel.product_tiles import packed_numbers
 from tvm_kp.kernel.space import Choose
 
 
-def tiles(rows: int, columns: int, depth: int, dtype: str = "int16") -> DotTiles:
-    """Of activations (columns, depth), weights (depth, rows) and a factor for each row."""
+def tiles(
+    rows: int, columns: int, depth: int, dtype: str = "int16", apart: bool = False
+) -> DotTiles:
+    """Of activations (columns, depth), weights (depth, rows) and a factor for each row; or of
+    weights times activations (depth, columns), whose columns are ``apart``."""
     shapes = (columns, depth), (depth, rows), (rows,), (columns, rows)
     dtypes = dtype, "int8", "int32", "int16"
+    if apart:
+        shapes = (rows, depth), (depth, columns), (rows, 1), (rows, columns)
+        dtypes = "int8", dtype, "int32", "int16"
     params = [
         tirx.decl_buffer(*one, f"p{k}") for k, one in enumerate(zip(shapes, dtypes, strict=True))
     ]
-    entries = {"weights": 1, "factor": 2, "multiplier": None, "bias": None, "left": 0}
+    entries = {
+        "weights": 0 if apart else 1,
+        "factor": 2,
+        "multiplier": None,
+        "bias": None,
+        "left": 0,
+    }
     function = tirx.PrimFunc(params, tirx.Evaluate(0)).with_attr(ATTRIBUTE, json.dumps(entries))
     product = find_integer_product(function)
     assert product is not None
@@ -37,19 +49,31 @@ def test_rows_and_columns(rows: int, columns: int, expected: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize(
-    ("depth", "dtype", "lanes", "blocks", "copied"),
+    ("depth", "dtype", "lanes", "blocks", "tail"),
     [
-        (16, "int16", 8, 2, False),
-        (12, "int16", 8, 2, True),
-        (16, "int8", 16, 1, False),
-        (10, "int8", 16, 1, True),
-        (24, "int8", 8, 3, False),
-        (120, "int8", 16, 8, True),
+        (16, "int16", 8, 2, 0),
+        (12, "int16", 8, 2, 4),
+        (16, "int8", 16, 1, 0),
+        (10, "int8", 16, 1, 10),
+        (24, "int8", 8, 3, 0),
+        (120, "int8", 16, 8, 8),
     ],
 )
-def test_blocks(depth: int, dtype: str, lanes: int, blocks: int, copied: bool) -> None:
+def test_blocks(depth: int, dtype: str, lanes: int, blocks: int, tail: int) -> None:
     found = tiles(8, 1, depth, dtype)
-    assert (found.lanes, found.blocks, found.copied) == (lanes, blocks, copied)
+    assert (found.lanes, found.blocks, found.tail, found.copied) == (lanes, blocks, tail, False)
+
+
+@pytest.mark.parametrize(
+    ("depth", "dtype", "gathered"),
+    [(3, "int16", True), (16, "int16", True), (17, "int16", False), (30, "int8", False)],
+)
+def test_columns_that_are_apart_are_gathered_or_copied(
+    depth: int, dtype: str, gathered: bool
+) -> None:
+    found = tiles(8, 2, depth, dtype, apart=True)
+    assert (found.gathered, found.copied) == (gathered, not gathered)
+    assert found.tail == (depth % found.lanes if gathered else 0)
 
 
 def test_constants_lie_as_tiles_read_them() -> None:
@@ -64,6 +88,6 @@ def test_constants_lie_as_tiles_read_them() -> None:
 
 
 def test_few_columns_are_copied_at_a_time() -> None:
-    assert tiles(8, 99, 250).panel == 8
-    assert tiles(8, 99, 5_001).panel == 2
-    assert tiles(8, 99, 256).panel == 99
+    assert tiles(8, 99, 250, apart=True).panel == 8
+    assert tiles(8, 99, 5_001, apart=True).panel == 2
+    assert tiles(8, 99, 250).panel == 99

@@ -67,10 +67,14 @@ def test_few_instructions_are_executed(model_of, m55, name):
     assert m55.check(several, model_of(m55.module(several), M55)) <= BARS[name]
 
 
-def test_activations_in_whole_blocks_are_not_copied(m55):
+def test_activations_are_copied_if_they_are_apart_and_many(m55):
     (function,) = m55.kernels([m55.case((1, 16), (16, 472), 1)]).values()
     assert len(function.params) == 3 and "kp_dots8x1_2x8_16_1_none_one_16" in function.script()
     (function,) = m55.kernels([m55.case((1, 17), (17, 472), 1)]).values()
+    assert len(function.params) == 3 and "3x8_16_tail1_1_none" in function.script()
+    (function,) = m55.kernels([m55.case((16, 3), (472, 16), 0)]).values()
+    assert len(function.params) == 3 and "2x8_16_kept_gathered_1_none" in function.script()
+    (function,) = m55.kernels([m55.case((17, 3), (472, 17), 0)]).values()
     assert len(function.params) == 4 and "kp_columns16x8" in function.script()
 
 

@@ -16,7 +16,10 @@ SUMS = ("r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr")
 COUNTER = "r9"
 _WRITTEN_OUT = 6  # blocks that need no loop
 # The loads of a block, by how many numbers it has and their bits: what is narrow is widened.
-_LOADS = {(8, 8): "vldrb.s16", (16, 8): "vldrb.u8", (8, 16): "vldrh.u16"}
+_LOADS = {
+    **{(4, 8): "vldrb.s32", (8, 8): "vldrb.s16", (16, 8): "vldrb.u8"},
+    **{(4, 16): "vldrh.s32", (8, 16): "vldrh.u16"},
+}
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class DotTile:
     """``rows`` of weights times ``columns`` of activations, ``blocks`` of ``lanes`` products each.
 
     The activations have ``bits``. The sums start at 0, at a number for each ``row`` or at one for
-    each sum of the ``tile``, as ``start`` says; the first column's sums come first. Where
-    activations are ``kept``, they are in vectors ``%q[x<column>_<block>]``.
+    each sum of the ``tile``, as ``start`` says; the first column's sums come first. The last block
+    of activations may have no more than a ``tail``. Where activations are ``kept``, they are in
+    vectors ``%q[x<column>_<block>]``, and may have been ``gathered``.
     """
 
     rows: int
@@ -34,7 +38,14 @@ class DotTile:
     lanes: int
     bits: int
     start: str
+    tail: int = 0
     kept: bool = False
+    gathered: bool = False
+
+    @property
+    def depth(self) -> int:
+        """Products of a sum."""
+        return self.blocks * self.lanes - (self.lanes - self.tail if self.tail else 0)
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -59,16 +70,33 @@ class DotTile:
         """The vector with a block of activations."""
         return f"%q[x{column}_{block}]" if self.kept else f"q{column}"
 
-    def load(self, column: int, block: int) -> str:
-        """Load a block of activations."""
+    def load(self, column: int, block: int, then: str = "") -> str:
+        """Load a block of activations; ``then`` marks the load as one that is predicated."""
         nbytes = self.lanes * self.bits // 8
         place = f"[%[x{column}]], #{nbytes}" if self.moves else f"[%[x{column}], #{nbytes * block}]"
-        return f"{_LOADS[self.lanes, self.bits]} {self.activations(column, block)}, {place}"
+        return f"{self._load(then)} {self.activations(column, block)}, {place}"
+
+    def _load(self, then: str) -> str:
+        verb, size = _LOADS[self.lanes, self.bits].split(".")
+        return f"{verb}{then}.{size}"
+
+    def keep(self, column: int, block: int) -> Iterator[str]:
+        """Load a block of activations that is kept: at ``%[x<column>]``, or at ``%q[steps]``
+        from there; ``%[tail]`` is how many numbers the last block has."""
+        then = ""
+        if self.tail and block == self.blocks - 1:
+            then = "t"
+            yield from (f"vctp.{128 // self.lanes} %[tail]", "vpst")
+        offset = f"#{self.lanes * self.bits // 8 * block}"
+        if self.gathered:
+            offset = "%q[steps]" + (", uxtw #1" if self.bits == 16 else "")
+        vector = self.activations(column, block)
+        yield f"{self._load(then)} {vector}, [%[x{column}], {offset}]"
 
     @property
     def looped(self) -> tuple[int, int, int]:
-        """Blocks in front of the loop, times around it, and blocks in it."""
-        return loop_of(self.blocks, _WRITTEN_OUT)
+        """Blocks in front of the loop, times around it, and blocks in it; a tail comes behind."""
+        return loop_of(self.blocks - self._has_tail, _WRITTEN_OUT)
 
     @property
     def moves(self) -> bool:
@@ -79,13 +107,15 @@ class DotTile:
     def lines(self) -> list[str]:
         """The instructions; ``%[w]``, ``%[x0]``, ``%[x1]`` and ``%[start]`` are operands."""
         before, times, unroll = self.looped
-        lines = list(self._first_sums(before > 0))
+        lines = list(self._first_sums(before > 0 or not times))
         for block in range(before):
             lines += self._block(block, block == 0 and self.start == "none")
         if times:
             lines += [f"movw {COUNTER}, #{times}", "1:"]
             lines += [line for k in range(unroll) for line in self._block(k, False)]
             lines += [f"subs {COUNTER}, #1", "bne 1b"]
+        if self._has_tail:
+            lines += self._block(self.blocks - 1, self.blocks == 1 and self.start == "none")
         return lines
 
     @property
@@ -93,7 +123,12 @@ class DotTile:
         """The registers that are neither operands nor sums."""
         if self.kept:
             return [name for name in self.sums if name != "lr" or self.start == "none"]
-        return [*self.free, *([COUNTER] if self.moves else [])]
+        return [*self.free, *([COUNTER] if self.moves or self._has_tail else [])]
+
+    @property
+    def _has_tail(self) -> bool:
+        """Whether the last block is loaded in another way than others."""
+        return self.tail > 0 and not self.kept
 
     def _first_sums(self, products: bool) -> Iterator[str]:
         """Where sums start; at none if they may be ``products``."""
@@ -109,7 +144,11 @@ class DotTile:
 
     def _block(self, index: int, fresh: bool) -> Iterator[str]:
         """Add a block of products to every sum, or make them the sums if these are ``fresh``."""
-        if not self.kept:
+        if self._has_tail and index == self.blocks - 1:
+            yield from (f"movs {COUNTER}, #{self.tail}", f"vctp.{128 // self.lanes} {COUNTER}")
+            yield f"vps{'t' * self.columns}"
+            yield from (self.load(column, index, "t") for column in range(self.columns))
+        elif not self.kept:
             yield from (self.load(column, index) for column in range(self.columns))
         multiply = f"{'vmladav' if fresh else 'vmladava'}.s{128 // self.lanes}"
         for row in range(self.rows):

@@ -1,8 +1,9 @@
 """C helpers that compute dot products of integers tile by tile, with MVE, and requantize them.
 
-``kp_dots<rows>x<columns>_<blocks>x<lanes>_<bits>[_kept]_<trip>_<start>_<factor>_<bits>[_left<n>]
-[_apart][_rest]`` says how large a tile is, how many products a sum has, how wide the activations
-are, whether they are kept in vectors for all tiles, how many tiles one trip around the loop
+``kp_dots<rows>x<columns>_<blocks>x<lanes>_<bits>[_tail<n>][_kept][_gathered]_<trip>_<start>_
+<factor>_<bits>[_left<n>][_apart][_rest]`` says how large a tile is, how many products a sum has,
+how wide the activations are, how many numbers the last block of them has if it is not full, whether
+they are kept in vectors for all tiles, and gathered, how many tiles one trip around the loop
 computes, where sums start (at none, a number for each row or one for each sum of the tile), what
 they are multiplied by (one number for all, one for each row or sum), what they become, whether rows
 of the result are apart, and whether the last tile may lack rows. Weights lie tile by tile, in
@@ -19,7 +20,7 @@ from tvm_kp.c.dots import Dots
 from tvm_kp.c.kept_dots import KeptDots
 
 _NAME = re.compile(
-    r"kp_dots([48])x([12])_(\d+)x(8|16)_(8|16)(_kept)?_([124])_(none|row|tile)_(one|row|tile)_(8|16)"
+    r"kp_dots([48])x([12])_(\d+)x(4|8|16)_(8|16)(?:_tail(\d+))?(_kept)?(_gathered)?_([124])_(none|row|tile)_(one|row|tile)_(8|16)"
     r"(?:_left(\d+))?(_apart)?(_rest)?"
 )
 
@@ -34,8 +35,8 @@ def needs(name: str) -> tuple[str, ...]:
     match = _NAME.fullmatch(name)
     if match is None:
         return ()
-    before = (f"kp_saturate{32 - int(match[11])}",) if match[11] else ()
-    return ("kp_multiply_high", f"kp_saturate{match[10]}", *before)
+    before = (f"kp_saturate{32 - int(match[13])}",) if match[13] else ()
+    return ("kp_multiply_high", f"kp_saturate{match[12]}", *before)
 
 
 def definition(name: str) -> str:
@@ -44,8 +45,9 @@ def definition(name: str) -> str:
     if match is None:
         return COLUMNS[name]
     rows, columns, blocks, lanes, bits = (int(size) for size in match.groups()[:5])
-    tile = DotTile(rows, columns, blocks, lanes, bits, start=match[8], kept=bool(match[6]))
-    left, apart, rest = int(match[11] or 0), bool(match[12]), bool(match[13])
-    requantization = Requantization(tile, match[9], int(match[10]), left, apart, rest)
+    tail, kept, gathered = int(match[6] or 0), bool(match[7]), bool(match[8])
+    tile = DotTile(rows, columns, blocks, lanes, bits, match[10], tail, kept, gathered)
+    left, apart, rest = int(match[13] or 0), bool(match[14]), bool(match[15])
+    requantization = Requantization(tile, match[11], int(match[12]), left, apart, rest)
     kind = KeptDots if tile.kept else Dots
-    return "\n".join(kind(name, tile, requantization, int(match[7])).lines()) + "\n"
+    return "\n".join(kind(name, tile, requantization, int(match[9])).lines()) + "\n"

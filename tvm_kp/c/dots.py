@@ -22,8 +22,7 @@ class Dots:
 
     def lines(self) -> Iterator[str]:
         tile = self.tile
-        depth = tile.blocks * tile.lanes
-        yield f"// Tiles of {tile.rows} x {tile.columns} sums of {depth} products."
+        yield f"// Tiles of {tile.rows} x {tile.columns} sums of {tile.depth} products."
         yield "static inline __attribute__((always_inline)) void"
         yield f"{self.name}({', '.join(self._parameters())}) {{"
         yield from self._body()
@@ -87,6 +86,8 @@ class Dots:
         yield from ("int32_t rows", "int32_t row_stride")
         if self.tile.columns == 2:
             yield from ("int32_t x_stride", "int32_t column_stride")
+        if self.tile.gathered:
+            yield "int32_t x_step"
 
     @property
     def _same(self) -> tuple[str, ...]:
@@ -161,8 +162,9 @@ class Dots:
         yield f"    for (int32_t c = 0; c < {tile.columns}; ++c) {{"
         yield f"      for (int32_t r = 0; r < {tile.rows} && r < rows; ++r) {{"
         yield f"        int32_t sum = {start};"
-        yield f"        for (int32_t k = 0; k < {tile.blocks * tile.lanes}; ++k) {{"
-        yield f"          sum += {weight} * x[{'c * x_stride + ' if two else ''}k];"
+        yield f"        for (int32_t k = 0; k < {tile.depth}; ++k) {{"
+        place = ("c * x_stride + " if two else "") + ("k * x_step" if tile.gathered else "k")
+        yield f"          sum += {weight} * x[{place}];"
         yield "        }"
         place = f"r * row_stride{' + c * column_stride' if two else ''}"
         value = f"kp_saturate{bits}(kp_multiply_high({total}, {by}))"

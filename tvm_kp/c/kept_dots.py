@@ -25,6 +25,11 @@ class KeptDots(Dots):
 
     def _before(self) -> Iterator[str]:
         yield from self._vectors()
+        if self.tile.gathered:
+            bits = 128 // self.tile.lanes
+            steps = ", ".join(f"(int{bits}_t)({k} * x_step)" for k in range(self.tile.lanes))
+            yield f"  typedef int{bits}_t offsets __attribute__((vector_size(16)));"
+            yield f"  const offsets steps = {{{steps}}};"
         if self.after.moves:
             yield "  (void)row_stride;  // It is 1."
         if self.tile.columns == 2:
@@ -42,10 +47,16 @@ class KeptDots(Dots):
         return tuple(product(range(self.tile.columns), range(self.tile.blocks)))
 
     def _load(self, column: int, block: int) -> Iterator[str]:
-        name, pointer = f"x{column}_{block}", self._pointers[f"x{column}"][0]
+        tile, name, pointer = self.tile, f"x{column}_{block}", self._pointers[f"x{column}"][0]
+        inputs = [f'[x{column}] "l"({pointer})']
+        if tile.gathered:
+            pointer += f" + {tile.lanes * block} * x_step" if block else ""
+            inputs = [f'[x{column}] "r"({pointer})', '[steps] "w"(steps)']
+        inputs += [f'[tail] "r"({tile.tail})'] if tile.tail else []
         yield f"  vector {name};"
-        yield f'  __asm__ volatile("{self.tile.load(column, block)}"'
-        yield f'      : [{name}] "=w"({name}) : [x{column}] "l"({pointer}) : "memory");'
+        yield "  __asm__ volatile("
+        yield from (f'      "{line}\\n\\t"' for line in tile.keep(column, block))
+        yield f'      : [{name}] "=&w"({name}) : {", ".join(inputs)} : "memory");'
 
     @property
     def _registers(self) -> dict[str, _Register]:

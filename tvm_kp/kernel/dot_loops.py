@@ -1,7 +1,8 @@
 """The loops of a product of integers in tiles of dot products, on a core with MVE.
 
-Activations whose columns are no whole blocks of neighbors are gathered in memory that the caller
-provides; then helpers that the C printer knows compute all rows of one or two columns.
+Activations whose columns are no whole blocks of neighbors are gathered in vectors, or in memory
+that the caller provides; then helpers that the C printer knows compute all rows of one or two
+columns.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ class _Loops(TiledLoops):
     def _product(self, batch: Batch, first: Index, columns: int) -> tirx.Stmt:
         width = self._tiles.columns
         whole, rest = divmod(columns, width)
-        tiles = repeat("column", whole, lambda k: self._tile(batch, first, k, width))
+
+        def tile(index: Index) -> tirx.Stmt:
+            return self._tile(batch, first, index, width)
+
+        unrolled = self._tiles.unrolled
+        tiles = [tile(k) for k in range(whole)] if unrolled else repeat("column", whole, tile)
         return sequence(tiles + ([self._tile(batch, first, whole, rest)] if rest else []))
 
     def _tile(self, batch: Batch, first: Index, index: Index, columns: int) -> tirx.Stmt:
@@ -67,6 +73,7 @@ class _Loops(TiledLoops):
             args.append(self._factor.down)
         args += [tiles.product.rows, out.row]
         args += [tiles.column, out.column] if columns == 2 else []
+        args += [tiles.product.activations.depth] if tiles.gathered else []
         return call(self._helper(columns), *args)
 
     def _columns(self, batch: Batch, first: Index, index: Index) -> tirx.Expr:
@@ -87,5 +94,6 @@ class _Loops(TiledLoops):
         apart = "_apart" if tiles.product.out.row > 1 else ""
         rest = "_rest" if tiles.product.rows % tiles.rows else ""
         size = f"{tiles.rows}x{columns}_{tiles.blocks}x{tiles.lanes}_{tiles.bits}"
-        kept = "_kept" if tiles.kept else ""
+        kept = f"_tail{tiles.tail}" if tiles.tail else ""
+        kept += "_kept" * tiles.kept + "_gathered" * tiles.gathered
         return f"kp_dots{size}{kept}_{tiles.trip}_{self._forms}{apart}{rest}"

@@ -10,6 +10,7 @@ from tvm_kp.kernel.space import Choose
 
 _LONG = 64  # numbers, from which on the zeros that fill a block of 16 are few
 _KEPT = 4  # vectors of activations, beside which all others fit
+_MOST_UNROLLED = 8  # columns of tiles
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,13 @@ class DotTiles(Tiling):
     """Tiles go down a column of tiles; ``lanes`` products are one instruction.
 
     Activations may be ``kept`` in vectors for all of the tiles. A trip around the loop computes
-    ``trip`` tiles.
+    ``trip`` tiles; ``unrolled`` columns of tiles are written out one after the other.
     """
 
     lanes: int
     kept: bool = False
     trip: int = 1
+    unrolled: bool = False
 
     @property
     def order(self) -> str:
@@ -39,8 +41,22 @@ class DotTiles(Tiling):
 
     @property
     def copied(self) -> bool:
-        """Whether activations have to be copied, because they are apart or do not fill blocks."""
-        return self.product.activations.depth != 1 or self.product.depth % self.lanes > 0
+        """Whether activations have to be copied, because they are apart, and are not gathered."""
+        return self._apart and (not self.kept or self.lanes == 16)
+
+    @property
+    def gathered(self) -> bool:
+        """Whether activations that are kept are loaded from places that are apart."""
+        return self.kept and self._apart and not self.copied
+
+    @property
+    def tail(self) -> int:
+        """Numbers in the last block of activations, 0 if it is full or filled with zeros."""
+        return 0 if self.copied else self.product.depth % self.lanes
+
+    @property
+    def _apart(self) -> bool:
+        return self.product.activations.depth > 1
 
     @property
     def column(self) -> int:
@@ -62,17 +78,29 @@ def dot_tiles_of(product: IntegerProduct, choose: Choose) -> DotTiles:
     offered = sizes if product.columns > 1 else sizes[:-1]
     default = offered[-1]
     rows, columns = map(int, choose("tile", offered, default).split("x"))
-    lanes = 8
-    if product.activations.dtype == "int8":
-        few_zeros = -product.depth % 16 < 8 or product.depth >= _LONG
-        lanes = choose("lanes", (8, 16), 16 if few_zeros else 8)
-    tiles = DotTiles(product, rows, columns, lanes)
-    if rows == 4 and tiles.down > 1 and tiles.blocks * columns <= _KEPT:
+    tiles = DotTiles(product, rows, columns, _lanes(product, rows, choose))
+    if tiles.lanes == 4:
+        tiles = replace(tiles, kept=True)
+    elif rows == 4 and tiles.blocks * columns <= _KEPT and (tiles.down > 1 or tiles.copied):
         kept = choose("activations", ("loaded", "kept"), "kept")
         tiles = replace(tiles, kept=kept == "kept")
     if tiles.down > 1:
         tiles = replace(tiles, trip=choose("trip", (1, 2, 4) if tiles.down > 2 else (1, 2), 1))
+    if 1 < product.columns // columns <= _MOST_UNROLLED:
+        across = choose("across", ("looped", "unrolled"), "looped")
+        tiles = replace(tiles, unrolled=across == "unrolled")
     return tiles
+
+
+def _lanes(product: IntegerProduct, rows: int, choose: Choose) -> int:
+    """How many products are one instruction."""
+    offered = [8]
+    if product.activations.dtype == "int8":
+        few_zeros = -product.depth % 16 < 8 or product.depth >= _LONG
+        offered = [16, 8] if few_zeros else [8, 16]
+    if rows == 4 and product.depth <= 4:
+        offered = [4, *offered]
+    return choose("lanes", tuple(sorted(offered)), offered[0]) if len(offered) > 1 else offered[0]
 
 
 def packed_blocks(tiles: DotTiles) -> Packed:
