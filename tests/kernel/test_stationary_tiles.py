@@ -23,9 +23,11 @@ Products = Callable[..., FloatProduct | None]
         ((3, 2, 17), ["stationary3"]),
         ((1, 4, 8), []),
         ((9, 4, 3), []),
+        ((9, 14, 4), ["stationary1"]),
+        ((9, 15, 4), []),
     ],
 )
-def test_no_panel_lacks_lanes(
+def test_no_panel_lacks_lanes_or_takes_many_passes(
     float_product: Products, shape: tuple[int, int, int], expected: list[str]
 ) -> None:
     found = float_product(*shape, 1)

@@ -11,6 +11,7 @@ from tvm_kp.kernel.space import Choose
 
 LANES, VECTORS, SCALARS = 4, 8, 8  # of a vector; registers
 _WIDEST = 4  # vectors of a panel, as its columns are written out
+_DEEPEST = 14  # sums: of two passes, which are written out too
 _PANEL = 8  # instructions around a panel
 _STRAIGHT = 64  # multiplications of vectors that are written out, usually
 _UNROLLS = (1, 2, 4, 8)
@@ -71,7 +72,9 @@ class StationaryTiles(OuterTiles):
 def stationary_tiles(product: FloatProduct) -> Iterator[StationaryTiles]:
     """All panels that a product can be cut into: none lacks lanes."""
     columns, rows = product.columns, product.rows
+    if rows == 1 or columns < LANES or product.depth > _DEEPEST:
+        return
     for vectors in range(1, min(_WIDEST, -(-columns // LANES)) + 1):
         rest = columns % (LANES * vectors)
-        if rows > 1 and columns >= LANES and (rest == 0 or rest >= LANES):
+        if rest == 0 or rest >= LANES:
             yield StationaryTiles(product, rows, vectors)
