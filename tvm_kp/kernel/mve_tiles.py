@@ -69,7 +69,10 @@ class MveTiles(OuterTiles):
         multiplications = self.rows * self.vectors * self.group
         groups = self.product.depth // self.group
         unrolls = tuple(n for n in _UNROLLS if n == 1 or n <= groups)
-        usual = [n for n in unrolls if n * multiplications <= _STRAIGHT]
+        # Sums that start at none need zeros in front of a loop, which cost as much as a trip.
+        none = self.product.form == "none"
+        whole = none and groups * multiplications <= 2 * _STRAIGHT
+        usual = [n for n in unrolls if whole or n * multiplications <= _STRAIGHT]
         return replace(self, unroll=choose("unroll", unrolls, max(usual, default=1)))
 
 
