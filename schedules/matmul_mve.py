@@ -1,8 +1,8 @@
 """Matrix products of floats on a Cortex-M with floats in MVE: outer products in vectors.
 
-A vector of one operand times a scalar of the other is added to four sums at a time; the weights,
-vectors or scalars, are packed when the model is compiled. Left to other rules: products of two
-inputs.
+A vector of one operand times a scalar of the other is added to four sums at a time. The weights,
+vectors or scalars, are packed when the model is compiled, unless sums are short and all vectors of
+a column stay in registers. Left to other rules: products of two inputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tvm_kp.kernel.outer_loops import outer_loops
 from tvm_kp.kernel.space import Choose
 
 ISA = {"mve", "mve.fp"}
-VERSION = 1
+VERSION = 2
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:

@@ -73,7 +73,7 @@ def test_only_the_last_vector_is_predicated() -> None:
     ]
     assert predicated == ["vldrwt.u32 q1", "vldrwt.u32 q3", "vstrwt.32 q1", "vstrwt.32 q3"]
     few = OuterTile(2, 1, 3, 2, "scalars", 2, "none", 1, tail=2)
-    assert sum(line.startswith("vldrwt.u32 q2, [%[x]], #8") for line in few.lines) == 1
+    assert sum(line.startswith("vldrwt.u32 q2, [%[x]], #8") for line in few.lines) == 3
 
 
 def test_helpers_write_to_their_first_argument() -> None:

@@ -23,6 +23,7 @@ Products = Callable[..., FloatProduct | None]
         ((20, 17, 4), 0, "7x1"),
         ((8, 16, 8), 0, "4x1"),
         ((6, 9, 2), 0, "6x1"),
+        ((12, 7, 15), 1, "stationary4"),
     ],
 )
 def test_sizes(
@@ -33,7 +34,7 @@ def test_sizes(
 
 
 def test_weights_lie_as_tiles_read_them(float_product: Products) -> None:
-    found = float_product(5, 2, 4, 0)
+    found = float_product(5, 2, 3, 0)
     assert found is not None
     tiles = mve_tiles_of(found, Choose())
     assert tiles.rows == 5 and tiles.packing is not None

@@ -10,7 +10,7 @@ from tvm.ir import Call, TensorLoad, Var
 # Helpers that write to what their first argument points to.
 _WRITERS = (
     *("kp_product", "kp_widen", "kp_interleave", "kp_adjoin"),
-    *("kp_dots", "kp_columns", "kp_outer", "kp_sums"),
+    *("kp_dots", "kp_columns", "kp_outer", "kp_stationary", "kp_sums"),
 )
 
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from tvm_kp.c.thumb import advanced, number
+from tvm_kp.c.thumb import load, load_name, number, reached
 
 LANES, VECTORS = 4, 8
 SCALARS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8")
-_FARTHEST = 508  # bytes that a load of a vector can go on
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class OuterTile:
     def group(self) -> int:
         """Steps whose scalars are loaded together."""
         if self.weights == "scalars":
-            return 1
+            return len(SCALARS) // self.packed
         return 4 if self.rows == 1 else 2
 
     @property
@@ -56,7 +55,8 @@ class OuterTile:
     @property
     def scalars(self) -> tuple[str, ...]:
         """The registers that scalars are loaded to."""
-        return SCALARS[: self.packed if self.weights == "scalars" else self.rows * self.group]
+        rows = self.packed if self.weights == "scalars" else self.rows
+        return SCALARS[: rows * min(self.group, self.depth)]
 
     @property
     def pointers(self) -> dict[str, str]:
@@ -105,20 +105,11 @@ class OuterTile:
             for k in reversed(range(self.vectors)):
                 step = 4 * self.columns if k == 0 and row < rows - 1 else 0
                 name = f"{verb}{self._then(k)}.{size} {self._sum(row, k)}"
-                yield from self._reached(name, pointer, 16 * k, step)
+                yield from reached(name, pointer, 16 * k, step)
 
     def _then(self, vector: int) -> str:
         """What marks an access to a vector of results that lacks lanes."""
         return "t" if self.tail and vector == self.vectors - 1 else ""
-
-    def _reached(self, name: str, pointer: str, offset: int, step: int = 0) -> Iterator[str]:
-        """An access ``offset`` bytes from a pointer, which then goes on ``step`` bytes."""
-        yield from ("vpst",) if name.split(".")[0].endswith("t") else ()
-        if 0 < step <= _FARTHEST and offset == 0:
-            yield f"{name}, [%[{pointer}]], #{step}"
-            return
-        yield f"{name}, [%[{pointer}], #{offset}]" if offset else f"{name}, [%[{pointer}]]"
-        yield from advanced(pointer, step)
 
     def _steps(self, count: int, fresh: bool) -> Iterator[str]:
         """``count`` steps along the sum; where these are ``fresh`` they are what sums start at."""
@@ -136,36 +127,25 @@ class OuterTile:
             loaded = f"q{min(VECTORS - 1, sums + vector % 2)}"
             yield from self._load_vector(loaded, vector)
             for row in range(self.rows):
-                scalar = self.scalars[row if self.weights == "scalars" else row * steps + k]
-                yield f"{multiply} {self._sum(row, vector)}, {loaded}, {scalar}"
+                scalar = k * self.packed + row if self.weights == "scalars" else row * steps + k
+                yield f"{multiply} {self._sum(row, vector)}, {loaded}, {SCALARS[scalar]}"
 
     def _load_vector(self, register: str, vector: int) -> Iterator[str]:
         packed = self.weights == "vectors"
         row = 16 * self.packed if packed else 4 * self.columns
         name = f"vldrw{'' if packed else self._then(vector)}.u32 {register}"
         step = 0 if vector else row
-        yield from self._reached(name, "w" if packed else "x", 16 * vector, step)
+        yield from reached(name, "w" if packed else "x", 16 * vector, step)
 
     def _load_scalars(self, steps: int) -> Iterator[str]:
         """Load the scalars of ``steps``; the pointer goes on."""
         if self.weights == "scalars":
-            yield _load("w", self.scalars, 4 * self.packed)
+            packed = self.packed * steps
+            yield load("w", SCALARS[:packed], 4 * packed)
             return
         for row in reversed(range(self.rows)):
             registers = self.scalars[row * steps : (row + 1) * steps]
             if row:
-                yield f"{_name(registers)}, [%[x], #{4 * self.depth * row}]"
+                yield f"{load_name(registers)}, [%[x], #{4 * self.depth * row}]"
             else:
-                yield _load("x", registers, 4 * steps)
-
-
-def _name(registers: tuple[str, ...]) -> str:
-    """How one or two registers are loaded."""
-    return f"{'ldr' if len(registers) == 1 else 'ldrd'} {', '.join(registers)}"
-
-
-def _load(pointer: str, registers: tuple[str, ...], nbytes: int) -> str:
-    """Load ascending registers; the pointer goes on."""
-    if len(registers) > 2:
-        return f"ldmia %[{pointer}]!, {{{', '.join(registers)}}}"
-    return f"{_name(registers)}, [%[{pointer}]], #{nbytes}"
+                yield load("x", registers, 4 * steps)

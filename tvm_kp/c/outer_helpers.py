@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_kp.c.outer_assembly import LANES, OuterTile
+from tvm_kp.c.pinned import pinned
 from tvm_kp.c.plain_sums import plain_sums
 
 _NAME = re.compile(
@@ -61,24 +62,11 @@ class _Outer:
         operands = f"const float *{scalars}, const float *{vectors}"
         yield f"{self.name}(float *out, {operands}{start}) {{"
         yield "#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"
-        yield from self._assembly()
+        yield from pinned(tile)
         yield "#else"
         yield from self._plain()
         yield "#endif"
         yield "}"
-
-    def _assembly(self) -> Iterator[str]:
-        tile = self.tile
-        for name, register in self.tile.pointers.items():
-            const = "" if name == "out" else "const "
-            yield f'  register {const}float *moved_{name} __asm__("{register}") = {name};'
-        moved = ", ".join(f'[{name}] "+r"(moved_{name})' for name in self.tile.pointers)
-        changed = ", ".join(f'"{name}"' for name in (*tile.clobbered, "cc", "memory"))
-        yield "  __asm__ volatile("
-        yield from (f'      "{line}\\n\\t"' for line in tile.lines)
-        yield f"      : {moved}"
-        yield "      :"
-        yield f"      : {changed});"
 
     def _plain(self) -> Iterator[str]:
         tile = self.tile

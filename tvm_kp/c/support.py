@@ -10,6 +10,7 @@ from tvm_kp.c import (
     integer_helpers,
     outer_helpers,
     product_helpers,
+    stationary_helpers,
     tanh_helpers,
     vector_helpers,
 )
@@ -57,6 +58,7 @@ _FAMILIES = (
     (product_helpers.is_product, product_helpers.definition),
     (dot_helpers.is_dots, dot_helpers.definition),
     (outer_helpers.is_outer, outer_helpers.definition),
+    (stationary_helpers.is_stationary, stationary_helpers.definition),
     (fpu_helpers.is_sums, fpu_helpers.definition),
 )
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from tvm_kp.kernel.float_product import FloatProduct
 from tvm_kp.kernel.outer_tiles import OuterTiles
 from tvm_kp.kernel.space import Choose
+from tvm_kp.kernel.stationary_tiles import StationaryTiles, stationary_tiles
 
 LANES, SUMS = 4, 7  # of a vector; vectors of sums, beside which one is left
+SCALARS = 8  # registers
 _OFFERED = 6  # tiles
 _FARTHEST = 1020  # bytes that two scalars may be away from their pointer
 _TILE = 16  # instructions around the sums of a tile, at least
@@ -43,7 +45,7 @@ class MveTiles(OuterTiles):
     def group(self) -> int:
         """Steps whose scalars are loaded together."""
         if self.product.weights == "scalars":
-            return 1
+            return SCALARS // self.rows
         return 4 if self.rows == 1 else 2
 
     @property
@@ -51,7 +53,7 @@ class MveTiles(OuterTiles):
         """About how many instructions a block takes; zeros that are packed count as some too."""
         product, packed = self.product, self.product.weights == "vectors"
         vectors = -(-product.columns // LANES) if packed else self.across * self.vectors
-        scalars = product.rows * self.across / self.group if packed else self.down * self.across
+        scalars = (product.rows if packed else self.down) * self.across / self.group
         step = vectors * (self.down + product.rows) + scalars
         sums = vectors * product.rows
         return product.depth * step + 2 * sums + _TILE * self.down * self.across + self._padding / 4
@@ -62,17 +64,24 @@ class MveTiles(OuterTiles):
         packing = self.packing
         return 0 if packing is None else packing.size - math.prod(packing.shape)
 
+    def chosen(self, choose: Choose) -> MveTiles:
+        """With what else there is to choose."""
+        multiplications = self.rows * self.vectors * self.group
+        groups = self.product.depth // self.group
+        unrolls = tuple(n for n in _UNROLLS if n == 1 or n <= groups)
+        # Sums that start at none need zeros in front of a loop, which cost as much as a trip.
+        none = self.product.form == "none"
+        whole = none and groups * multiplications <= 2 * _STRAIGHT
+        usual = [n for n in unrolls if whole or n * multiplications <= _STRAIGHT]
+        return replace(self, unroll=choose("unroll", unrolls, max(usual, default=1)))
 
-def mve_tiles_of(product: FloatProduct, choose: Choose) -> MveTiles:
+
+def mve_tiles_of(product: FloatProduct, choose: Choose) -> MveTiles | StationaryTiles:
     """The tiles that are chosen for a product."""
-    best = sorted(_fitting(product), key=lambda tiles: tiles.cost)[:_OFFERED]
+    fitting: list[MveTiles | StationaryTiles] = [*_fitting(product), *stationary_tiles(product)]
+    best = sorted(fitting, key=lambda tiles: tiles.cost)[:_OFFERED]
     offered = {str(tiles): tiles for tiles in best}
-    tiles = offered[choose("tile", tuple(offered), str(best[0]))]
-    multiplications = tiles.rows * tiles.vectors * tiles.group
-    groups = product.depth // tiles.group
-    unrolls = [n for n in _UNROLLS if n == 1 or n <= groups]
-    usual = [n for n in unrolls if n * multiplications <= _STRAIGHT]
-    return replace(tiles, unroll=choose("unroll", tuple(unrolls), max(usual, default=1)))
+    return offered[choose("tile", tuple(offered), str(best[0]))].chosen(choose)
 
 
 def _fitting(product: FloatProduct) -> Iterator[MveTiles]:

@@ -71,8 +71,7 @@ class _Nest:
             yield self._row(whole, rest)
 
     def _row(self, row: Index, rows: int) -> tirx.Stmt:
-        """A row of tiles. The last one lacks columns, or overlaps the one before where vectors are
-        not packed."""
+        """A row of tiles."""
         tiles, columns = self._tiles, self._product.columns
         whole, rest = divmod(columns, tiles.width)
 
@@ -80,7 +79,7 @@ class _Nest:
             return self._tile((row, column), (row * tiles.rows, first), rows, live)
 
         row_of_tiles = repeat("column", whole, lambda k: tile(k, k * tiles.width, tiles.width))
-        if rest and whole and self._product.weights != "vectors":
+        if rest and whole and tiles.overlaps:
             row_of_tiles.append(tile(whole, columns - tiles.width, tiles.width))
         elif rest:
             row_of_tiles.append(tile(whole, whole * tiles.width, rest))

@@ -27,6 +27,11 @@ class OuterTiles(ABC):
         """The C helper that computes a tile of these sums, which may lack some."""
 
     @property
+    @abstractmethod
+    def cost(self) -> float:
+        """About how many instructions a block takes."""
+
+    @property
     def down(self) -> int:
         """Rows of tiles."""
         return -(-self.product.rows // self.rows)
@@ -35,6 +40,11 @@ class OuterTiles(ABC):
     def across(self) -> int:
         """Columns of tiles."""
         return -(-self.product.columns // self.width)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the last tile of a row overlaps the one before where it would lack columns."""
+        return self.product.weights != "vectors"
 
     @property
     def packing(self) -> Packing | None:

@@ -6,13 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tvm_kp.c.fpu_helpers import is_sums, parse_sums
 from tvm_kp.c.outer_helpers import is_outer, parse_outer
+from tvm_kp.c.pinned import Assembly
+from tvm_kp.c.stationary_helpers import is_stationary, parse_stationary
 
 
 def outer_text(name: str) -> str:
     """The definition of the helper ``name``; "" if it is another one."""
     if is_sums(name):
         return "\n".join(_scalar(name))
-    return "\n".join(_vector(name)) if is_outer(name) else ""
+    if is_stationary(name):
+        panel = parse_stationary(name)
+        return "\n".join(_pinned(name, ("scalars", "vectors"), panel.start, panel))
+    if is_outer(name):
+        tile = parse_outer(name)
+        operands = ("w", "x") if tile.weights == "scalars" else ("x", "w")
+        return "\n".join(_pinned(name, operands, tile.start, tile))
+    return ""
 
 
 def _scalar(name: str) -> Iterator[str]:
@@ -29,14 +38,12 @@ def _scalar(name: str) -> Iterator[str]:
     yield from _assembly(tile.lines, changed, (*tile.kept, *zero), values, clobbered)
 
 
-def _vector(name: str) -> Iterator[str]:
-    """What ``outer_helpers`` has in C."""
-    tile = parse_outer(name)
-    operands = ("w", "x") if tile.weights == "scalars" else ("x", "w")
-    yield _head(name, ("out", *operands), tile.start)
-    values = {pointer: f"ptr %{pointer}" for pointer in tile.pointers}
-    changed = {pointer: f"=&{{{register}}}" for pointer, register in tile.pointers.items()}
-    yield from _assembly(tile.lines, changed, (), values, tile.clobbered)
+def _pinned(name: str, operands: tuple[str, str], start: str, assembly: Assembly) -> Iterator[str]:
+    """What ``pinned`` makes C of."""
+    yield _head(name, ("out", *operands), start)
+    values = {pointer: f"ptr %{pointer}" for pointer in assembly.pointers}
+    changed = {pointer: f"=&{{{register}}}" for pointer, register in assembly.pointers.items()}
+    yield from _assembly(assembly.lines, changed, (), values, assembly.clobbered)
 
 
 def _head(name: str, pointers: Sequence[str], start: str) -> str:
