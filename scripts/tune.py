@@ -2,14 +2,16 @@
 
 All that is measured goes to ``--output``, where a session that was cut off goes on. The best ways
 for products go to schedules/records/<core>.jsonl, which ``compile`` reads: those of integers, and
-those of floats that gain ``WORTH``. Point-wise kernels gain little for a lot of flash, and how fast
-they are depends on which of their operands share memory in a model.
+those of floats that gain ``WORTH``, but none that takes much flash (``COSTLY``). Point-wise kernels
+gain little for a lot of flash, and how fast they are depends on which of their operands share
+memory in a model.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,7 @@ from statistics import geometric_mean
 from typing import Any
 
 import readme
+from floors import floor
 from workloads import WORKLOADS, sample
 
 from tvm_kp import Options, Target, report, tuning, tuning_records
@@ -25,12 +28,15 @@ from tvm_kp.cli import console
 from tvm_kp.cli.options import names, positive
 from tvm_kp.errors import InputError, TvmKpError
 from tvm_kp.tuning.session import Progress
+from tvm_kp.tuning_records import Record
 
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547")
 FORMATS, WEIGHTS = ("float32", "int16x8", "int8"), ("dense", "factored")
 SHIPPED = Path(__file__).parent.parent / "schedules" / "records"
 TRIALS = 1000  # of a network
 WORTH = 1.08  # the speed-up from which on what is written out is worth its flash
+# Choices that take flash, for weights of twice the bytes or for tiles that are written out.
+COSTLY = {("weights", "stored"), ("across", "unrolled"), ("trip", 4)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,17 +132,30 @@ def whole_table(rows: Sequence[dict[str, Any]]) -> report.Table:
 
 
 def kernel_table(rows: Sequence[dict[str, Any]]) -> report.Table:
-    """The geometric mean of the products' speed-ups, by board, weights and format."""
+    """The geometric mean of the products' speed-ups, by board, weights and format, and what they
+    cost over their counted floors."""
     lines = []
     for key in dict.fromkeys((r["board"], r["weights"], r["format"]) for r in rows):
         mine = [r for r in rows if (r["board"], r["weights"], r["format"]) == key]
         kernels = {p.task.key: p for row in mine for p in row["kernels"] if is_product(p)}
-        gains = [p.speed_up for p in kernels.values() if p.speed_up]
+        found = [p for p in kernels.values() if p.default and p.best]
+        gains = [p.default / p.best for p in found]
+        isa = Target.load(key[0]).isa
+        over = [(p.default / least, p.best / least) for p in found for least in [_floor(p, isa)]]
+        means = (round(geometric_mean(each), 3) for each in (gains, *zip(*over, strict=True)))
         slower = sum(gain < 1 for gain in gains)
-        mean = round(geometric_mean(gains), 3) if gains else ""
-        lines.append((*key, len(gains), mean, round(max(gains, default=1), 3), slower))
-    columns = ("board", "weights", "format", "products", "speed-up", "largest", "slower")
-    return report.Table("Products, geometric mean of speed-ups", columns, tuple(lines))
+        lines.append((*key, len(gains), *means, round(max(gains), 3), slower))
+    columns = (
+        *("board", "weights", "format", "products", "speed-up"),
+        *("default / floor", "tuned / floor", "largest speed-up", "slower"),
+    )
+    return report.Table("Products, geometric means", columns, tuple(lines))
+
+
+def _floor(progress: Progress, isa: Sequence[str]) -> float:
+    least = floor(progress.task.function, isa)
+    assert least is not None, f"{progress.task.label} is a product that has no floor"
+    return least
 
 
 def is_product(progress: Progress) -> bool:
@@ -158,23 +177,28 @@ def _ship(measured: Path, shipped: Path, rows: Sequence[dict[str, Any]]) -> None
     import tvm
 
     core = measured.stem
-    chosen = {
-        p.task.key
+    small = [one for one in tuning_records.read(measured).records if not is_costly(one)]
+    best = tuning_records.best(small, core, tvm.__version__).records
+    kernels = {
+        p.task.key: p
         for row in rows
         if Target.load(row["board"]).core == core
         for p in row["kernels"]
-        if is_worth_it(p)
     }
-    best = tuning_records.best(tuning_records.read(measured).records, core, tvm.__version__)
-    records = [record for key, record in best.records.items() if key in chosen]
+    records = [best[key] for key, p in kernels.items() if key in best and is_worth_it(p, best[key])]
     shipped.parent.mkdir(exist_ok=True)
     tuning_records.write(shipped, sorted(records, key=lambda record: (record.label, record.key)))
     print(f"Wrote {shipped} ({len(records)} kernels)", file=sys.stderr)
 
 
-def is_worth_it(progress: Progress) -> bool:
-    """Whether the best way for a kernel comes with tvm_kp."""
-    gain = progress.speed_up or 1.0
+def is_costly(record: Record) -> bool:
+    """Whether a way takes much flash."""
+    return not COSTLY.isdisjoint(record.choices.items())
+
+
+def is_worth_it(progress: Progress, record: Record) -> bool:
+    """Whether a way for a kernel comes with tvm_kp."""
+    gain = (progress.default or 0) / (record.cost or math.inf)
     integers = progress.task.label.startswith("integer")
     return is_product(progress) and (gain > 1 if integers else gain >= WORTH)
 

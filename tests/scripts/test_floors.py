@@ -1,0 +1,64 @@
+"""No way to schedule a product is faster than its counted floor."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tvm import te
+
+from tvm_kp import Options, Target, tuning
+from tvm_kp.artifacts import CONSTANTS
+from tvm_kp.compress import KroneckerLSTM
+
+
+@pytest.fixture
+def floors():
+    import floors
+
+    return floors
+
+
+def floats(rows, depth, columns):
+    """Constant rows of scalars times vectors."""
+    a, b = te.placeholder((rows, depth), name="a"), te.placeholder((depth, columns), name="b")
+    k = te.reduce_axis((0, depth), "k")
+    c = te.compute((rows, columns), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
+    return te.create_prim_func([a, b, c]).with_attr(CONSTANTS, json.dumps([0]))
+
+
+def test_single_numbers_are_counted_by_hand(floors):
+    # 64 VFMA, two loads of two steps of each operand, a store, and four around the call.
+    assert floors.floor(floats(4, 4, 4), {"dsp", "fpu"}) == 64 + 4 + 1 + 4
+
+
+def test_vectors_are_counted_by_hand(floors):
+    # 16 VFMA, four vectors, 16 scalars by two loads, four stores, and four around the call.
+    assert floors.floor(floats(4, 4, 4), {"dsp", "fpu", "mve", "mve.fp"}) == 16 + 4 + 2 + 4 + 4
+
+
+def test_what_is_no_product_has_none(floors):
+    x = te.placeholder((4, 4), name="x")
+    doubled = te.compute((4, 4), lambda i, j: x[i, j] * 2, name="doubled")
+    assert floors.floor(te.create_prim_func([x, doubled]), {"dsp", "fpu"}) is None
+
+
+@pytest.mark.parametrize("board", ["mps2-an386", "mps3-an547"])
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_no_way_is_faster(floors, tmp_path, board, quantize):
+    torch.manual_seed(0)
+    layer = KroneckerLSTM(5, 12, ((6, 1), (2, 17)), batch_first=True)
+    x = torch.randn(1, 3, 5)
+    seen = {"x": np.random.default_rng(0).standard_normal((4, 1, 3, 5), "float32")}
+    options = Options(quantize=quantize, calibration=seen if quantize else None)
+    found = tuning.tasks(layer, board, example_inputs=(x,), options=options)
+    products = [task for task in found if "matmul" in task.label.partition(":")[0]]
+    settings = tuning.Settings(trials=12)
+    session = tuning.tune_tasks(
+        products, board, tmp_path / "r.jsonl", tuner="random", settings=settings
+    )
+    isa = Target.load(board).isa
+    ratios = [one.best / floors.floor(one.task.function, isa) for one in session.progress]
+    assert ratios and 1 <= min(ratios) and max(ratios) < 2.5
