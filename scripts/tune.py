@@ -1,10 +1,10 @@
 """Tune the kernels of the paper's workloads, and write the records that come with tvm_kp.
 
 All that is measured goes to ``--output``, where a session that was cut off goes on. The best ways
-for products go to schedules/records/<core>.jsonl, which ``compile`` reads: those that
-gain what is ``WORTH`` their code, but none that takes much flash (``COSTLY``). Point-wise kernels
-gain little for a lot of flash, and how fast they are depends on which of their operands share
-memory in a model.
+for products go to schedules/records/<core>.jsonl, which ``compile`` reads: those that gain what is
+``WORTH`` their code, but none that takes much flash (``COSTLY``). Point-wise kernels gain little
+for a lot of flash, and how fast they are depends on which of their operands share memory in a
+model.
 """
 
 from __future__ import annotations
