@@ -20,8 +20,8 @@ from tvm_kp.c.dots import Dots
 from tvm_kp.c.kept_dots import KeptDots
 
 _NAME = re.compile(
-    r"kp_dots([48])x([12])_(\d+)x(4|8|16)_(8|16)(?:_tail(\d+))?(_kept)?(_gathered)?_([124])_(none|row|tile)_(one|row|tile)_(8|16)"
-    r"(?:_left(\d+))?(_apart)?(_rest)?"
+    r"kp_dots([48])x([12])_(\d+)x(4|8|16)_(8|16)(?:_tail(\d+))?(_kept)?(_gathered)?_([124])"
+    r"_(none|row|tile)_(one|row|tile)_(8|16)(?:_left(\d+))?(_apart)?(_rest)?"
 )
 
 
