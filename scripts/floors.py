@@ -3,8 +3,8 @@
 Counted are the products themselves, loads of operands, what unpacks them, where sums start, what
 becomes of them, and their stores, as few as the registers of a core allow; and what saves registers
 around a call. Loops, addresses and copies of pointers are not: there are none of them in code that
-is written out. Of all tiles that fit the registers the cheapest count. So no schedule of a product
-is faster with the instructions that the rules in schedules/ use.
+is written out. Of all tiles that fit the registers the cheapest count. Tiles load their operands
+anew, but for what is said to be kept: what other ways of a product there may be, this does not say.
 """
 
 from __future__ import annotations
@@ -132,10 +132,10 @@ def _singles(product: FloatProduct) -> Tiles:
 
     def loads(rows: int, width: int) -> float:
         free = _SINGLE - rows * width
-        pointers = 1 if product.weights == "scalars" else rows
         adjoin = product.weights == "vectors" or width == columns
         return min(
-            -(-depth // scalars) * pointers + (-(-depth // vectors) if adjoin else depth)
+            -(-depth // scalars) * (1 if product.weights == "scalars" or scalars == depth else rows)
+            + (-(-depth // vectors) if adjoin else depth)
             for scalars in range(1, min(depth, free // rows) + 1)
             for vectors in [min(depth, (free - scalars * rows) // width)]
             if vectors
@@ -153,14 +153,13 @@ def _singles(product: FloatProduct) -> Tiles:
 
 def _vectors(product: FloatProduct) -> Tiles:
     """With VFMA of a vector and a scalar; vectors are kept for all rows if they fit."""
-    depth, packed = product.depth, product.weights == "scalars"
+    depth = product.depth
 
     def is_kept(width: int) -> bool:
         return width * (depth + 1) <= _VECTORS
 
     def cost(rows: int, width: int) -> float:
-        one = rows == 1 or packed
-        scalars = -(-rows * depth // _SCALARS) if one else rows * -(-depth // 2)
+        scalars = rows * depth / _SCALARS  # A load can take those of several tiles.
         sums = rows * width
         moves = sums if product.form == "none" else 2 * sums
         return sums * depth + scalars + moves + (0 if is_kept(width) else width * depth)
