@@ -15,7 +15,7 @@ from tvm_kp.kernel.outer_loops import outer_loops
 from tvm_kp.kernel.space import Choose
 
 ISA = {"mve", "mve.fp"}
-VERSION = 2
+VERSION = 3
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,64 @@ def compile_strictly(tmp_path: Path) -> Callable[[Mapping[str, str], str], None]
                 assert done.returncode == 0, done.stderr
 
     return check
+
+
+_AT = re.compile(r"\[%\[(\w+)\](?:, #(-?\d+))?\](!)?(?:, #(-?\d+))?$")
+_SEVERAL = re.compile(r"mia %\[(\w+)\](!)?, \{(.*)\}$")
+_MOVE = re.compile(r"(add|sub)w %\[(\w+)\], %\[\w+\], #(\d+)$")
+
+
+class _Core:
+    """Goes through assembly, and sees where it accesses memory."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines, self._counter, self._saved = lines, 0, []
+        self._at: dict[str, int] = defaultdict(int)
+
+    def run(self) -> Iterator[tuple[str, str, int]]:
+        """Every instruction that is executed, a pointer, and how many bytes that has gone on."""
+        place = 0
+        while place < len(self._lines):
+            line = self._lines[place]
+            yield (line, *self._accessed(line))
+            back = self._goes_back(line)
+            place = place + 1 if not back else self._label(f"{back}:", place)
+
+    def _label(self, label: str, place: int) -> int:
+        return max(k for k in range(place) if self._lines[k] == label)
+
+    def _accessed(self, line: str) -> tuple[str, int]:
+        if match := _AT.search(line):
+            pointer, offset, before, after = match.groups()
+            place = self._at[pointer] + int(offset or 0)
+            self._at[pointer] = (
+                place + int(after or 0) if before or not offset else place - int(offset)
+            )
+            return pointer, place
+        if match := _SEVERAL.search(line):
+            pointer, onward, registers = match.groups()
+            place = self._at[pointer]
+            self._at[pointer] += 4 * len(registers.split(",")) if onward else 0
+            return pointer, place
+        if match := _MOVE.match(line):
+            self._at[match[2]] += int(match[3]) * (1 if match[1] == "add" else -1)
+        return "", 0
+
+    def _goes_back(self, line: str) -> str:
+        """The label of a loop that goes on."""
+        name, _, rest = line.partition(" ")
+        if name == "movw":
+            self._counter = int(rest.partition("#")[2])
+        elif name == "push":
+            self._saved.append(self._counter)
+        elif name == "pop":
+            self._counter = self._saved.pop()
+        elif name in ("le", "subs"):
+            self._counter -= 1
+        return rest.split()[-1][:-1] if name in ("le", "bne") and self._counter else ""
+
+
+@pytest.fixture(scope="session")
+def executed() -> Callable[[Sequence[str]], list[tuple[str, str, int]]]:
+    """The instructions that assembly executes, and the pointers and places that these access."""
+    return lambda lines: list(_Core(lines).run())

@@ -7,27 +7,28 @@ from collections.abc import Callable
 import pytest
 from tvm import tirx
 
+from tvm_kp.c.float_blocks import Blocks
 from tvm_kp.c.functions import written_buffers
 from tvm_kp.c.in_place import may_overwrite
-from tvm_kp.c.outer_assembly import OuterTile
+from tvm_kp.c.outer_assembly import OuterTiles
 from tvm_kp.c.support import helpers, is_helper
 
 NAMES = [
-    "kp_outer1x7_128x472_vectors7_row_1",
-    "kp_outer1x3_5x10_vectors7_none_2_tail2",
-    "kp_outer3x2_4x8_vectors2_tile_2",
-    "kp_outer4x1_85x1_vectors1_tile_1_tail1",
-    "kp_outer7x1_17x4_scalars7_none_4",
-    "kp_outer4x1_17x300_scalars7_row_1",
-    "kp_outer1x6_3x5000_scalars1_tile_1",
-    "kp_outer7x1_9x3_scalars7_tile_2_tail3",
+    "kp_outer1x7_vectors_1x128x472_row_144",
+    "kp_outer1x3_vectors_1x5x10_none_144_2_0_60_0",
+    "kp_outer3x2_vectors_7x4x309_tile_72_3_28_1248_2163",
+    "kp_outer4x1_vectors_4x85x1_tile_144",
+    "kp_outer7x1_scalars_20x17x4_none_144",
+    "kp_outer7x1_scalars_9x17x300_row_512",
+    "kp_outer1x6_scalars_3x3x5000_tile_512",
+    "kp_outer7x1_scalars_16x9x3_tile_144",
 ]
 USE = """\
-void use{k}(float *out, const float *w, const float *x, const float *start);
-void use{k}(float *out, const float *w, const float *x, const float *start) {{
+void use{k}(float *out, const float *scalars, const float *vectors, const float *start);
+void use{k}(float *out, const float *scalars, const float *vectors, const float *start) {{
   (void)start;
-  for (int32_t column = 0; column < 9; ++column) {{
-    {name}(&out[column * 8], &w[column * 8], x{start});
+  for (int32_t k = 0; k < 9; ++k) {{
+    {name}(&out[k * 8], &scalars[k * 8], vectors{start});
   }}
 }}
 """
@@ -38,42 +39,47 @@ def test_strict_compilers_take_them(target: str, compile_strictly: Callable[...,
     assert all(map(is_helper, NAMES))
     text = "#include <stdint.h>\n" + helpers(NAMES)
     for k, name in enumerate(NAMES):
-        text += USE.format(k=k, name=name, start="" if "none" in name else ", &start[column]")
+        text += USE.format(k=k, name=name, start="" if "none" in name else ", &start[k]")
     compile_strictly({"m.c": text}, target)
 
 
 @pytest.mark.parametrize(
     ("rows", "vectors", "weights", "expected"),
-    [(1, 7, "vectors", 57), (2, 3, "vectors", 40), (3, 2, "vectors", 38), (7, 1, "scalars", 36)],
+    # Of eight steps: multiplications, loads of vectors, and of scalars.
+    [
+        (1, 7, "vectors", 8 * 14 + 1),
+        (2, 3, "vectors", 8 * 9 + 2 * 3),
+        (3, 2, "vectors", 8 * 8 + 4 * 3),
+        (7, 1, "scalars", 8 * 8 + 7),
+        (3, 2, "scalars", 8 * 8 + 4),
+    ],
 )
-def test_instructions_for_four_steps(rows: int, vectors: int, weights: str, expected: int) -> None:
-    packed = rows if weights == "scalars" else vectors
+def test_instructions_for_eight_steps(rows: int, vectors: int, weights: str, expected: int) -> None:
     few, many = (
-        OuterTile(rows, vectors, depth, 4 * vectors, weights, packed, "none", unroll=8)
-        for depth in (4, 8)
+        OuterTiles(rows, vectors, weights, Blocks(rows, depth, 4 * vectors, "none", 1000))
+        for depth in (8, 16)
     )
     assert len(many.lines) - len(few.lines) == expected
 
 
-def test_every_step_is_added() -> None:
-    for depth in range(1, 40):
-        for unroll in (1, 2, 4):
-            tile = OuterTile(1, 2, depth, 8, "vectors", 2, "none", unroll)
-            before, times = tile.looped
-            assert before + times * tile.group * unroll == depth
-            steps = before + (tile.group * unroll if times else 0)
-            assert sum("vldrw" in line for line in tile.lines) == 2 * steps
+def test_few_columns_are_loaded_and_stored_without_others() -> None:
+    for columns, stored in ((1, "{s0}"), (2, "{s0, s1}"), (3, "{s0, s1, s2}")):
+        tiles = OuterTiles(2, 1, "scalars", Blocks(2, 3, columns, "none", 1000))
+        assert sum(line.startswith("vldmia %[vectors]!, {s8") for line in tiles.lines) == 2
+        assert f"vstmia %[out]!, {stored}" in tiles.lines
+        assert not any("vldrw" in line or "vstrw" in line for line in tiles.lines)
 
 
-def test_only_the_last_vector_is_predicated() -> None:
-    """Of what is not padded."""
-    tile = OuterTile(2, 2, 1, 7, "vectors", 2, "tile", 1, tail=3)
-    predicated = [
-        line.split(",")[0] for line in tile.lines if line.startswith(("vldrwt", "vstrwt"))
-    ]
-    assert predicated == ["vldrwt.u32 q1", "vldrwt.u32 q3", "vstrwt.32 q1", "vstrwt.32 q3"]
-    few = OuterTile(2, 1, 3, 2, "scalars", 2, "none", 1, tail=2)
-    assert sum(line.startswith("vldrwt.u32 q2, [%[x]], #8") for line in few.lines) == 3
+def test_what_is_long_is_a_loop() -> None:
+    """Tiles, strips of them, and blocks; none where that is short."""
+    blocks = Blocks(35, 40, 8, "none", 72, 3, (1400, 320, 0))
+    lines = OuterTiles(7, 1, "scalars", blocks).lines
+    labels = [line for line in lines if line.endswith(":")]
+    assert labels == ["4:", "3:", "2:", "1:"] and lines.count("push {lr}") == 3
+    assert len(lines) < 100
+    assert not any(
+        ":" in line for line in OuterTiles(7, 1, "scalars", Blocks(7, 4, 4, "none", 72)).lines
+    )
 
 
 def test_helpers_write_to_their_first_argument() -> None:

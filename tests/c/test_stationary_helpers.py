@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tvm_kp.c.stationary_assembly import Panel
+from tvm_kp.c.float_blocks import Blocks
+from tvm_kp.c.stationary_assembly import Columns
 from tvm_kp.c.support import helpers, is_helper
 
 NAMES = [
-    "kp_stationary11x14_4x14_tile_2",
-    "kp_stationary12x15_12x15_none_2",
-    "kp_stationary2x5_16x133_row_1",
-    "kp_stationary8x4_1x300_tile_1",
+    "kp_stationary_11x4x14_tile_144_2_44_56_154",
+    "kp_stationary_12x12x15_none_72",
+    "kp_stationary_2x16x133_row_512_3_0_2128_133",
+    "kp_stationary_8x1x300_tile_144",
 ]
 USE = """\
 void use{k}(float *out, const float *scalars, const float *vectors, const float *start);
@@ -41,23 +42,20 @@ def test_strict_compilers_take_them(target: str, compile_strictly: Callable[...,
     [(4, "none", 11), (4, "tile", 13), (7, "none", 18), (7, "row", 20), (12, "none", 38)],
 )
 def test_instructions_for_two_rows_more(depth: int, start: str, expected: int) -> None:
-    few, many = (Panel(rows, 4, depth, 4, start, 8) for rows in (4, 6))
+    few, many = (Columns(Blocks(rows, depth, 4, start, 1000)) for rows in (4, 6))
     assert len(many.lines) - len(few.lines) == expected
 
 
-@pytest.mark.parametrize("live", [4, 5, 8, 14])
+@pytest.mark.parametrize("columns", [4, 5, 8, 14])
 @pytest.mark.parametrize("depth", range(1, 20))
-def test_every_step_of_every_row_is_added_once(depth: int, live: int) -> None:
-    columns = -(-live // 4)
+def test_every_step_of_every_row_is_added_once(
+    depth: int, columns: int, executed: Callable[..., list]
+) -> None:
     for rows in (2, 3, 8, 13):
-        for unroll in (1, 2, 4):
-            panel = Panel(rows, live, depth, live, "tile", unroll)
-            around = 1
-            added = 0
-            for line in panel.lines:
-                around = panel.times if line == "1:" else 1 if line.startswith("le ") else around
-                added += around * line.startswith("vfma")
-            assert added == columns * rows * depth
-            assert sum(line.startswith("vldrw.u32 q0, [%[vectors]") for line in panel.lines) == (
-                columns * len(panel.passes)
-            )
+        for straight in (20, 72, 512):
+            panel = Columns(Blocks(rows, depth, columns, "tile", straight))
+            lines = [line for line, *_ in executed(panel.lines)]
+            vectors = -(-columns // 4)
+            assert sum(line.startswith("vfma") for line in lines) == vectors * rows * depth
+            first = sum(line.startswith("vldrw.u32 q0, [%[vectors]") for line in lines)
+            assert first == vectors * len(list(panel.passes))

@@ -23,7 +23,7 @@ Products = Callable[..., FloatProduct | None]
         ((20, 17, 4), 0, "7x1"),
         ((8, 16, 8), 0, "4x1"),
         ((6, 9, 2), 0, "6x1"),
-        ((12, 7, 15), 1, "stationary4"),
+        ((12, 7, 15), 1, "stationary"),
     ],
 )
 def test_sizes(

@@ -1,151 +1,219 @@
-"""The assembly of a tile of sums of outer products of floats, for a core with MVE.
+"""The assembly of sums of outer products of floats, for a core with MVE.
 
-A VFMA adds a vector times a scalar in a core register to four sums. The sums are in q0 and up, row
-by row; scalars are in ascending registers, because load-multiples fill them. r7 is left out, since
-it may be the frame pointer.
+A VFMA adds a vector times a scalar in a core register to four sums. The sums of a tile are in q0
+and up, row by row, while its steps go by. Tiles follow each other along what is packed: down the
+rows whose scalars are, or across the columns whose vectors are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-from tvm_kp.c.thumb import load, load_name, number, reached
-
-LANES, VECTORS = 4, 8
-SCALARS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8")
+from tvm_kp.c.assembler import LANES, Assembler, Places, shifted
+from tvm_kp.c.float_blocks import SCALARS, VECTORS, Blocks
+from tvm_kp.c.parts import Run, runs, split
 
 
 @dataclass(frozen=True)
-class OuterTile:
-    """``rows`` of scalars times ``vectors``, summed over ``depth``.
+class OuterTiles:
+    """Tiles of ``rows`` x ``vectors``; ``weights``, "scalars" or "vectors", were packed for them.
 
-    Results have ``columns``. ``weights`` says which of the operands, "scalars" or "vectors", was
-    packed, ``packed`` rows or vectors to a tile, of which this one may lack some. The last
-    vector lacks lanes where it has a ``tail``. The sums start at 0, at a vector for each
-    ``row`` or for each sum of the ``tile``, as ``start`` says. Up to ``unroll`` groups of steps
-    along the sum are written out.
+    What was packed lies tile by tile, step by step; the last tile may lack some. The other operand
+    lies row by row. Where vectors are not packed, a last tile that would lack columns overlaps the
+    one before, unless there are too few for one.
     """
 
     rows: int
     vectors: int
-    depth: int
-    columns: int
     weights: str
-    packed: int
-    start: str
-    unroll: int
-    tail: int = 0
-
-    @property
-    def group(self) -> int:
-        """Steps whose scalars are loaded together."""
-        if self.weights == "scalars":
-            return len(SCALARS) // self.packed
-        return 4 if self.rows == 1 else 2
-
-    @property
-    def looped(self) -> tuple[int, int]:
-        """Steps in front of the loop, and times around it."""
-        step = self.group * self.unroll
-        times = self.depth // step
-        return (self.depth, 0) if times <= 1 else (self.depth - times * step, times)
-
-    @property
-    def scalars(self) -> tuple[str, ...]:
-        """The registers that scalars are loaded to."""
-        rows = self.packed if self.weights == "scalars" else self.rows
-        return SCALARS[: rows * min(self.group, self.depth)]
-
-    @property
-    def pointers(self) -> dict[str, str]:
-        """The registers of the operands: GCC finds none by itself if scalars take most low ones."""
-        named = {"out": "r11", "w": "r9", "x": "r10", "start": "r12"}
-        return {n: r for n, r in named.items() if n != "start" or self.start != "none"}
-
-    @property
-    def clobbered(self) -> tuple[str, ...]:
-        """All registers that are no operands."""
-        vectors = self.rows * self.vectors
-        used = (f"q{k}" for k in range(min(VECTORS, vectors + 2)))
-        return (*self.scalars, *used, *(("lr",) if self.looped[1] else ()))
+    blocks: Blocks
 
     @cached_property
     def lines(self) -> list[str]:
-        """The instructions; ``%[w]``, ``%[x]``, ``%[out]`` and ``%[start]`` are operands."""
-        before, times = self.looped
-        lines = [f"movs {SCALARS[0]}, #{self.tail}", f"vctp.32 {SCALARS[0]}"] if self.tail else []
-        lines += [*self._first_sums(), *self._steps(before, self.start == "none")]
+        """The instructions."""
+        return self.blocks.lines(self._block)
+
+    def _block(self, code: Assembler, at: Places) -> None:
+        scalars = self.weights == "scalars"
+        down = runs(self.blocks.rows, self.rows, overlaps=False)
+        across = runs(self.blocks.columns, LANES * self.vectors, overlaps=scalars)
+        strips, tiles = (across, down) if scalars else (down, across)
+
+        def write(strip: Run, there: Places) -> None:
+            for run in tiles:
+                size = (run.size, strip.size) if scalars else (strip.size, run.size)
+                self._repeat(code, there, run, scalars, _Tile(self, code, *size).write)
+
+        for strip in strips:
+            self._repeat(code, at, strip, not scalars, partial(write, strip))
+
+    def _repeat(
+        self, code: Assembler, at: Places, run: Run, down: bool, body: Callable[[Places], None]
+    ) -> None:
+        first, step = (self._place(*((n, 0) if down else (0, n))) for n in (run.first, run.step))
+        code.repeat(run.times, shifted(at, first), step, self.blocks.straight, body)
+
+    def _place(self, row: int, column: int) -> dict[str, int]:
+        """Bytes from where operands begin to where those of a tile do."""
+        vectors = column * (self.blocks.depth if self.weights == "vectors" else 1)
+        operands = {"scalars": 4 * row * self.blocks.depth, "vectors": 4 * vectors}
+        return {**operands, **self.blocks.sums(row, column)}
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """``rows`` x ``columns`` sums of the ``code`` of ``tiles``."""
+
+    tiles: OuterTiles
+    code: Assembler
+    rows: int
+    columns: int
+
+    @property
+    def vectors(self) -> int:
+        """Of a row; the last one may lack lanes."""
+        return -(-self.columns // LANES)
+
+    @property
+    def _step(self) -> dict[str, int]:
+        """Bytes to the operands of the next step."""
+        scalars = self.tiles.rows if self._packs("scalars") else 1
+        packed = LANES * self.tiles.vectors
+        vectors = packed if self._packs("vectors") else self.tiles.blocks.columns
+        return {"scalars": 4 * scalars, "vectors": 4 * vectors}
+
+    def _packs(self, operand: str) -> bool:
+        return self.tiles.weights == operand
+
+    def write(self, at: Places) -> None:
+        """Write the instructions for a tile at some place."""
+        blocks, step = self.tiles.blocks, self.vectors * (self.rows + 1) + 1
+        before, times, trip = split(blocks.depth, len(SCALARS), blocks.straight // step)
+        fresh = blocks.start == "none"
+        self._start(at, zeros=fresh and not before)
+        self._steps(at, before, fresh)
         if times:
-            lines += [*number("lr", times), "dls lr, lr", "1:"]
-            lines += [*self._steps(self.group * self.unroll, False), "le lr, 1b"]
-        return [*lines, *self._stores()]
+            operands = shifted({name: at[name] for name in self._step}, self._step, before)
+            onward = {name: trip * step for name, step in self._step.items()}
+            self.code.loop(times, operands, onward, lambda there: self._steps(there, trip, False))
+        for row in range(self.rows):
+            self._sums("vst", "out", at, row)
 
-    def _sum(self, row: int, vector: int) -> str:
-        return f"q{row * self.vectors + vector}"
+    def _start(self, at: Places, zeros: bool) -> None:
+        start, count = self.tiles.blocks.start, self.vectors
+        if zeros:
+            self.code.lines += [f"vmov.i32 q{k}, #0" for k in range(self.rows * count)]
+        for row in range({"none": 0, "row": 1, "tile": self.rows}[start]):
+            self._sums("vld", "start", at, row)
+        if start == "row":
+            copies = range(count, self.rows * count)
+            self.code.lines += [f"vmov q{k}, q{k % count}" for k in copies]
 
-    def _first_sums(self) -> Iterator[str]:
-        sums = self.rows * self.vectors
-        if self.start == "none":
-            yield from () if self.looped[0] else (f"vmov.i32 q{k}, #0" for k in range(sums))
-            return
-        yield from self._moves("vldrw", "u32", "start", self.rows if self.start == "tile" else 1)
-        if self.start == "row":
-            pairs = ((self._sum(r, k), k) for r in range(1, self.rows) for k in range(self.vectors))
-            yield from (f"vmov {name}, q{k}" for name, k in pairs)
+    def _sums(self, verb: str, pointer: str, at: Places, row: int) -> None:
+        """Load or store a row of sums."""
+        for k in range(self.vectors):
+            place = at[pointer] + 4 * self.tiles.blocks.columns * row + 16 * k
+            self._move(verb, row * self.vectors + k, k, pointer, place)
 
-    def _stores(self) -> Iterator[str]:
-        yield from self._moves("vstrw", "32", "out", self.rows)
+    def _move(self, verb: str, register: int, k: int, pointer: str, place: int) -> None:
+        """Load or store the ``k``-th vector, of which some lanes may not be there."""
+        lanes = min(LANES, self.columns - LANES * k)
+        if lanes < LANES:
+            self.code.lanes(verb, register, lanes, pointer, place)
+        else:
+            self.code.vector(verb, register, pointer, place)
 
-    def _moves(self, verb: str, size: str, pointer: str, rows: int) -> Iterator[str]:
-        """Load or store the sums of ``rows``; lanes beyond the ``tail`` are left alone."""
-        for row in range(rows):
-            # The first vector comes last: its address becomes that of the next row.
-            for k in reversed(range(self.vectors)):
-                step = 4 * self.columns if k == 0 and row < rows - 1 else 0
-                name = f"{verb}{self._then(k)}.{size} {self._sum(row, k)}"
-                yield from reached(name, pointer, 16 * k, step)
-
-    def _then(self, vector: int) -> str:
-        """What marks an access to a vector of results that lacks lanes."""
-        return "t" if self.tail and vector == self.vectors - 1 else ""
-
-    def _steps(self, count: int, fresh: bool) -> Iterator[str]:
+    def _steps(self, at: Places, count: int, fresh: bool) -> None:
         """``count`` steps along the sum; where these are ``fresh`` they are what sums start at."""
-        for first in range(0, count, self.group):
-            steps = min(self.group, count - first)
-            yield from self._load_scalars(steps)
-            for k in range(steps):
-                yield from self._step(k, steps, fresh and first + k == 0)
+        scalars = (_Packed if self._packs("scalars") else _Rows)(self, at["scalars"], count)
+        for k in range(count):
+            multiply = "vmul.f32" if fresh and k == 0 else "vfma.f32"
+            for vector in range(self.vectors):
+                scalars.register(0, k)  # Before the vector: a load of many takes longer.
+                loaded = self._load(vector, at["vectors"] + k * self._step["vectors"])
+                for row in range(self.rows):
+                    register = row * self.vectors + vector
+                    scalar = scalars.register(row, k)
+                    self.code.lines.append(f"{multiply} q{register}, q{loaded}, {scalar}")
 
-    def _step(self, k: int, steps: int, fresh: bool) -> Iterator[str]:
-        multiply = "vmul.f32" if fresh else "vfma.f32"
-        sums = self.rows * self.vectors
-        for vector in reversed(range(self.vectors)):
-            # Two registers in turn where there are, so that a load need not wait.
-            loaded = f"q{min(VECTORS - 1, sums + vector % 2)}"
-            yield from self._load_vector(loaded, vector)
-            for row in range(self.rows):
-                scalar = k * self.packed + row if self.weights == "scalars" else row * steps + k
-                yield f"{multiply} {self._sum(row, vector)}, {loaded}, {SCALARS[scalar]}"
+    def _load(self, vector: int, place: int) -> int:
+        """Load a vector of a step; the number of its register."""
+        # Two in turn where there are, so that a load need not wait.
+        register = min(VECTORS - 1, self.rows * self.vectors + vector % 2)
+        place += 16 * vector
+        if self._packs("vectors"):
+            self.code.vector("vld", register, "vectors", place)
+        else:
+            self._move("vld", register, vector, "vectors", place)
+        return register
 
-    def _load_vector(self, register: str, vector: int) -> Iterator[str]:
-        packed = self.weights == "vectors"
-        row = 16 * self.packed if packed else 4 * self.columns
-        name = f"vldrw{'' if packed else self._then(vector)}.u32 {register}"
-        step = 0 if vector else row
-        yield from reached(name, "w" if packed else "x", 16 * vector, step)
 
-    def _load_scalars(self, steps: int) -> Iterator[str]:
-        """Load the scalars of ``steps``; the pointer goes on."""
-        if self.weights == "scalars":
-            packed = self.packed * steps
-            yield load("w", SCALARS[:packed], 4 * packed)
-            return
-        for row in reversed(range(self.rows)):
-            registers = self.scalars[row * steps : (row + 1) * steps]
-            if row:
-                yield f"{load_name(registers)}, [%[x], #{4 * self.depth * row}]"
-            else:
-                yield load("x", registers, 4 * steps)
+@dataclass
+class _Scalars(ABC):
+    """The registers of scalars of ``count`` steps, which are loaded when they are asked for."""
+
+    tile: _Tile
+    place: int
+    count: int
+    loaded: int = -1
+
+    def register(self, row: int, k: int) -> str:
+        """Where the scalar of a row at a step is; asked in the order of products."""
+        group, index = self._found(row, k)
+        if group != self.loaded:
+            self._load(group)
+            self.loaded = group
+        return SCALARS[index]
+
+    @abstractmethod
+    def _found(self, row: int, k: int) -> tuple[int, int]:
+        """With which load a scalar comes, and to which register."""
+
+    @abstractmethod
+    def _load(self, group: int) -> None: ...
+
+
+class _Packed(_Scalars):
+    """Scalars that lie in the order of products."""
+
+    @property
+    def _together(self) -> int:
+        """How many are loaded at once: vectors of a step need the same ones."""
+        packed, most = self.tile.tiles.rows, len(SCALARS)
+        return most if self.tile.vectors == 1 else most - most % packed
+
+    def _found(self, row: int, k: int) -> tuple[int, int]:
+        return divmod(k * self.tile.tiles.rows + row, self._together)
+
+    def _load(self, group: int) -> None:
+        first = group * self._together
+        left = self.count * self.tile.tiles.rows - first
+        registers = SCALARS[: min(self._together, left)]
+        self.tile.code.words(registers, "scalars", self.place + 4 * first)
+
+
+class _Rows(_Scalars):
+    """Scalars that lie row by row: a load takes what of a row fits."""
+
+    @property
+    def _together(self) -> int:
+        return len(SCALARS) // self.tile.rows
+
+    def _steps(self, group: int) -> int:
+        return min(self._together, self.count - group * self._together)
+
+    def _found(self, row: int, k: int) -> tuple[int, int]:
+        group, step = divmod(k, self._together)
+        return group, row * self._steps(group) + step
+
+    def _load(self, group: int) -> None:
+        code, steps = self.tile.code, self._steps(group)
+        place = self.place + 4 * group * self._together
+        code.go("scalars", place)
+        for row in reversed(range(1, self.tile.rows)):
+            registers = SCALARS[row * steps : (row + 1) * steps]
+            code.words_apart(registers, "scalars", place + 4 * row * self.tile.tiles.blocks.depth)
+        code.words(SCALARS[:steps], "scalars", place)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-_FARTHEST = 508  # bytes that an access to a vector can go on
-
 
 def number(register: str, value: int) -> Iterator[str]:
     """Load a number."""
@@ -21,24 +19,6 @@ def advanced(pointer: str, nbytes: int) -> Iterator[str]:
         step = min(left, 4092)
         yield f"{verb} %[{pointer}], %[{pointer}], #{step}"
         left -= step
-
-
-def reached(name: str, pointer: str, offset: int, step: int = 0) -> Iterator[str]:
-    """An access to a vector ``offset`` bytes from the operand ``pointer``, which then goes on
-    ``step`` bytes; one whose name ends in t is predicated."""
-    yield from ("vpst",) if name.split(".")[0].endswith("t") else ()
-    if 0 < abs(step) <= _FARTHEST and offset == 0:
-        yield f"{name}, [%[{pointer}]], #{step}"
-        return
-    yield f"{name}, [%[{pointer}], #{offset}]" if offset else f"{name}, [%[{pointer}]]"
-    yield from advanced(pointer, step)
-
-
-def load(pointer: str, registers: Sequence[str], nbytes: int) -> str:
-    """Load ascending registers; the operand ``pointer`` goes on."""
-    if len(registers) > 2:
-        return f"ldmia %[{pointer}]!, {{{', '.join(registers)}}}"
-    return f"{load_name(registers)}, [%[{pointer}]], #{nbytes}"
 
 
 def load_name(registers: Sequence[str]) -> str:

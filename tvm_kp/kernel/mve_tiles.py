@@ -7,25 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tvm_kp.kernel.float_product import FloatProduct
-from tvm_kp.kernel.outer_tiles import OuterTiles
+from tvm_kp.kernel.outer_tiles import STRAIGHT, OuterTiles
 from tvm_kp.kernel.space import Choose
 from tvm_kp.kernel.stationary_tiles import StationaryTiles, stationary_tiles
 
 LANES, SUMS = 4, 7  # of a vector; vectors of sums, beside which one is left
 SCALARS = 8  # registers
 _OFFERED = 6  # tiles
-_FARTHEST = 1020  # bytes that two scalars may be away from their pointer
-_TILE = 16  # instructions around the sums of a tile, at least
-_STRAIGHT = 32  # multiplications of vectors that are written out, usually
-_UNROLLS = (1, 2, 4, 8)
+_FARTHEST = 1012  # bytes that scalars may be away from their pointer
+_STRAIGHTS = (72, 104, 144, 256, 512)  # instructions
 
 
 @dataclass(frozen=True)
 class MveTiles(OuterTiles):
-    """Tiles of ``rows`` x ``vectors``; up to ``unroll`` groups of steps are written out."""
+    """Tiles of ``rows`` x ``vectors``; what is up to ``straight`` instructions is no loop."""
 
     vectors: int
-    unroll: int = 1
+    straight: int = STRAIGHT
+    whole = True
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.vectors}"
@@ -36,44 +35,40 @@ class MveTiles(OuterTiles):
 
     def helper(self, rows: int, columns: int) -> str:
         product = self.product
-        packed = self.rows if product.weights == "scalars" else self.vectors
-        tail = f"_tail{columns % LANES}" if columns % LANES else ""
-        size = f"{rows}x{-(-columns // LANES)}_{product.depth}x{product.columns}"
-        return f"kp_outer{size}_{product.weights}{packed}_{product.form}_{self.unroll}{tail}"
-
-    @property
-    def group(self) -> int:
-        """Steps whose scalars are loaded together."""
-        if self.product.weights == "scalars":
-            return SCALARS // self.rows
-        return 4 if self.rows == 1 else 2
+        size = f"{rows}x{product.depth}x{columns}_{product.form}_{self.straight}"
+        return f"kp_outer{self}_{product.weights}_{size}"
 
     @property
     def cost(self) -> float:
         """About how many instructions a block takes; zeros that are packed count as some too."""
-        product, packed = self.product, self.product.weights == "vectors"
-        vectors = -(-product.columns // LANES) if packed else self.across * self.vectors
-        scalars = (product.rows if packed else self.down) * self.across / self.group
-        step = vectors * (self.down + product.rows) + scalars
-        sums = vectors * product.rows
-        return product.depth * step + 2 * sums + _TILE * self.down * self.across + self._padding / 4
+        product, packing = self.product, self.packing
+        packs = product.weights == "vectors"
+        rest = -(-(product.columns % self.width) // LANES) if packs else 0
+        down = [(self.rows, product.rows // self.rows), (product.rows % self.rows, 1)]
+        across = [(self.vectors, self.across - 1), (rest or self.vectors, 1)]
+        tiles = sum(
+            m * n * self._tile(rows, wide) for rows, m in down if rows for wide, n in across
+        )
+        zeros = 0 if packing is None else packing.size - math.prod(packing.shape)
+        return tiles + zeros / 4
 
-    @property
-    def _padding(self) -> int:
-        """Zeros that are packed."""
-        packing = self.packing
-        return 0 if packing is None else packing.size - math.prod(packing.shape)
+    def _tile(self, rows: int, vectors: int) -> float:
+        """About how many instructions a tile of this size takes."""
+        product, step = self.product, vectors * (rows + 1) + 1
+        moves = rows * vectors * (1 if product.form == "none" else 2)
+        looped = product.depth * step > self.straight
+        trips = product.depth // max(1, self.straight // (2 * step)) if looped else 0
+        around = 5 + trips if looped else 1
+        return product.depth * (step - 1) + self._loads(rows) + moves + around
 
-    def chosen(self, choose: Choose) -> MveTiles:
-        """With what else there is to choose."""
-        multiplications = self.rows * self.vectors * self.group
-        groups = self.product.depth // self.group
-        unrolls = tuple(n for n in _UNROLLS if n == 1 or n <= groups)
-        # Sums that start at none need zeros in front of a loop, which cost as much as a trip.
-        none = self.product.form == "none"
-        whole = none and groups * multiplications <= 2 * _STRAIGHT
-        usual = [n for n in unrolls if whole or n * multiplications <= _STRAIGHT]
-        return replace(self, unroll=choose("unroll", unrolls, max(usual, default=1)))
+    def _loads(self, rows: int) -> float:
+        """Loads of the scalars of a tile."""
+        depth = self.product.depth
+        if self.product.weights == "scalars":
+            together = SCALARS if self.vectors == 1 else SCALARS - SCALARS % self.rows
+            return -(-depth * self.rows // together)
+        together = SCALARS // rows
+        return -(-depth // together) * (1 + (rows - 1) * -(-together // 2))
 
 
 def mve_tiles_of(product: FloatProduct, choose: Choose) -> MveTiles | StationaryTiles:
@@ -81,13 +76,14 @@ def mve_tiles_of(product: FloatProduct, choose: Choose) -> MveTiles | Stationary
     fitting: list[MveTiles | StationaryTiles] = [*_fitting(product), *stationary_tiles(product)]
     best = sorted(fitting, key=lambda tiles: tiles.cost)[:_OFFERED]
     offered = {str(tiles): tiles for tiles in best}
-    return offered[choose("tile", tuple(offered), str(best[0]))].chosen(choose)
+    tiles = offered[choose("tile", tuple(offered), str(best[0]))]
+    return replace(tiles, straight=choose("straight", _STRAIGHTS, tiles.straight))
 
 
 def _fitting(product: FloatProduct) -> Iterator[MveTiles]:
     scalars = product.weights == "scalars"
     for rows in range(1, min(product.rows, SUMS) + 1):
-        if not scalars and (rows > 4 or (rows - 1) * 4 * product.depth > _FARTHEST - 4):
+        if not scalars and (rows > 4 or (rows - 1) * 4 * product.depth > _FARTHEST):
             continue
         for vectors in range(1, SUMS // rows + 1):
             # Vectors of what is not packed end where its row does: they overlap, or lack lanes.

@@ -50,21 +50,26 @@ class _Nest:
 
     def __init__(self, tiles: OuterTiles, weights: Var | None) -> None:
         self._tiles, self._product, self._weights = tiles, tiles.product, weights
+        self._looped = [axis for axis in self._product.batch if int(axis.dom.extent) > 1]
+        # The axis along which a call computes all blocks.
+        self._called = self._looped.pop() if self._looped and tiles.whole else None
         self._batch: Mapping[Var, Index] = {
-            axis.var: tirx.Var(f"batch{k}", "int32") if int(axis.dom.extent) > 1 else 0
+            axis.var: tirx.Var(f"batch{k}", "int32") if axis in self._looped else 0
             for k, axis in enumerate(self._product.batch)
         }
 
     def statement(self) -> tirx.Stmt:
         body = sequence(list(self._rows()))
-        for axis in reversed(self._product.batch):
-            if int(axis.dom.extent) > 1:
-                body = loop(self._batch[axis.var], int(axis.dom.extent), body)
+        for axis in reversed(self._looped):
+            body = loop(self._batch[axis.var], int(axis.dom.extent), body)
         return body
 
     def _rows(self) -> Iterator[tirx.Stmt]:
         """All rows of tiles; the last one may lack rows."""
         rows = self._tiles.rows
+        if self._tiles.whole:
+            yield self._tile((0, 0), (0, 0), self._product.rows, self._product.columns)
+            return
         whole, rest = divmod(self._product.rows, rows)
         yield from repeat("row", whole, lambda k: self._row(k, rows))
         if rest:
@@ -97,7 +102,19 @@ class _Nest:
         ]
         if product.start is not None:
             elements.append(product.element(product.start, self._batch, *first, 0))
-        return call(self._tiles.helper(rows, columns), *map(tirx.address_of, elements))
+        helper = self._tiles.helper(rows, columns) + self._blocks
+        return call(helper, *map(tirx.address_of, elements))
+
+    @property
+    def _blocks(self) -> str:
+        """How many blocks a call computes, and how far apart what they read is; empty for one."""
+        product, axis = self._product, self._called
+        if axis is None:
+            return ""
+        operands = (product.scalars, product.vectors, product.start)
+        steps = [{} if operand is None else self._steps(operand) for operand in operands]
+        apart = (str(one.get(axis.var, 0)) for one in steps)
+        return f"_{int(axis.dom.extent)}_{'_'.join(apart)}"
 
     def _operand(
         self, operand: TensorLoad, tile: tuple[Index, Index], first: tuple[Index, Index]
@@ -110,12 +127,22 @@ class _Nest:
 
     def _place(self, operand: TensorLoad, packing: Packing, row: Index, column: Index) -> Index:
         """Where the weights of a tile begin."""
-        *outer, _, _ = operand.indices
-        *sizes, _, _ = packing.shape
-        block = math.prod(packing.parts[len(sizes) :])
         scalars = self._product.weights == "scalars"
         tiles = self._tiles.down if scalars else self._tiles.across
-        place = (row if scalars else column) * (block // tiles)
-        for axis, index in enumerate(outer):
-            place = place + self._batch.get(index, index) * (block * math.prod(sizes[axis + 1 :]))
+        place = (row if scalars else column) * (_block(packing) // tiles)
+        for axis, step in self._steps(operand).items():
+            place = place + self._batch[axis] * step
         return place
+
+    def _steps(self, operand: TensorLoad) -> dict[Var, int]:
+        """By axes of blocks, the numbers from what a block reads of an operand to the next."""
+        sizes, packing = list(map(int, operand.source.shape)), self._tiles.packing
+        if packing is not None and operand is self._product.constant:
+            sizes[-2:] = _block(packing), 1
+        indices = enumerate(operand.indices, 1)
+        return {i: math.prod(sizes[axis:]) for axis, i in indices if i in self._batch}
+
+
+def _block(packing: Packing) -> int:
+    """Numbers of a packed matrix."""
+    return math.prod(packing.parts[len(packing.shape) - 2 :])

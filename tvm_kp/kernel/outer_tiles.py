@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tvm_kp.artifacts import Packing
 from tvm_kp.kernel.float_product import FloatProduct
 from tvm_kp.kernel.product_tiles import packing_of
+
+STRAIGHT = 144  # instructions of code for MVE that usually are no loop
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,9 @@ class OuterTiles(ABC):
 
     product: FloatProduct
     rows: int
+
+    whole: ClassVar[bool] = False
+    """Whether a call computes all tiles of a block, and of all blocks along the innermost axis."""
 
     @property
     @abstractmethod

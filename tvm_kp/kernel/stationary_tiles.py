@@ -1,80 +1,51 @@
-"""How a product of floats with short sums is cut into panels whose vectors stay in registers."""
+"""How a product of floats with short sums is computed from vectors that stay in registers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tvm_kp.kernel.float_product import FloatProduct
-from tvm_kp.kernel.outer_tiles import OuterTiles
-from tvm_kp.kernel.space import Choose
+from tvm_kp.kernel.outer_tiles import STRAIGHT, OuterTiles
 
 LANES, VECTORS, SCALARS = 4, 8, 8  # of a vector; registers
-_WIDEST = 4  # vectors of a panel, as its columns are written out
-_DEEPEST = 14  # sums: of two passes, which are written out too
-_PANEL = 8  # instructions around a panel
-_STRAIGHT = 64  # multiplications of vectors that are written out, usually
-_UNROLLS = (1, 2, 4, 8)
+_DEEPEST = 14  # sums: of two passes
 
 
 @dataclass(frozen=True)
 class StationaryTiles(OuterTiles):
-    """Panels of all rows and ``vectors``; up to ``unroll`` groups of rows are written out."""
+    """Columns of vectors and all rows; what is up to ``straight`` instructions is no loop."""
 
-    vectors: int
-    unroll: int = 1
+    straight: int = STRAIGHT
+    whole = True
     packing = None
-    overlaps = False
 
     def __str__(self) -> str:
-        return f"stationary{self.vectors}"
+        return "stationary"
 
     @property
     def width(self) -> int:
-        return LANES * self.vectors
+        return LANES
 
     def helper(self, rows: int, columns: int) -> str:
         product = self.product
-        size = f"{rows}x{columns}_{product.depth}x{product.columns}"
-        return f"kp_stationary{size}_{product.form}_{self.unroll}"
-
-    @property
-    def passes(self) -> int:
-        """Through the rows of a column: one vector is left to sums at least."""
-        return -(-self.product.depth // (VECTORS - 1))
-
-    @property
-    def group(self) -> int:
-        """Rows whose scalars are loaded together."""
-        depth = self.product.depth
-        return 1 if self.passes > 1 else min(SCALARS // depth, VECTORS - depth, self.rows)
+        return f"kp_stationary_{rows}x{product.depth}x{columns}_{product.form}_{self.straight}"
 
     @property
     def cost(self) -> float:
         """About how many instructions a block takes."""
-        product, passes = self.product, self.passes
-        groups = -(-product.rows // self.group)
+        product, passes = self.product, -(-self.product.depth // (VECTORS - 1))
         moves = 2 * passes - (product.form == "none")
-        scalars = passes * (groups if passes == 1 else 2 * groups)
-        column = product.depth * (1 + product.rows) + moves * product.rows + scalars
-        vectors = -(-product.columns // LANES)
-        return vectors * (column + passes * (4 + groups / 4)) + passes * _PANEL * self.across
-
-    def chosen(self, choose: Choose) -> StationaryTiles:
-        """With what else there is to choose."""
-        groups = self.rows // self.group
-        unrolls = tuple(n for n in _UNROLLS if n == 1 or n <= groups)
-        group = self.group * self.vectors * self.product.depth // self.passes
-        usual = [n for n in unrolls if n * group <= _STRAIGHT]
-        return replace(self, unroll=choose("unroll", unrolls, max(usual, default=1)))
+        if passes == 1:
+            group = min(SCALARS // product.depth, VECTORS - product.depth)
+            loads = -(-product.rows // group)
+        else:
+            loads = 2 * passes * product.rows  # An addition skips the scalars of other passes.
+        column = product.depth * (1 + product.rows) + moves * product.rows + loads
+        return self.across * (column + passes + 1)
 
 
 def stationary_tiles(product: FloatProduct) -> Iterator[StationaryTiles]:
-    """All panels that a product can be cut into: none lacks lanes."""
-    columns, rows = product.columns, product.rows
-    if rows == 1 or columns < LANES or product.depth > _DEEPEST:
-        return
-    for vectors in range(1, min(_WIDEST, -(-columns // LANES)) + 1):
-        rest = columns % (LANES * vectors)
-        if rest == 0 or rest >= LANES:
-            yield StationaryTiles(product, rows, vectors)
+    """The columns of a product, if none lacks lanes."""
+    if product.rows > 1 and product.columns >= LANES and product.depth <= _DEEPEST:
+        yield StationaryTiles(product, product.rows)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tvm_kp.c.float_blocks import Blocks, clobbered
 from tvm_kp.c.fpu_helpers import is_sums, parse_sums
 from tvm_kp.c.outer_helpers import is_outer, parse_outer
-from tvm_kp.c.pinned import Assembly
 from tvm_kp.c.stationary_helpers import is_stationary, parse_stationary
 
 
@@ -15,12 +15,11 @@ def outer_text(name: str) -> str:
     if is_sums(name):
         return "\n".join(_scalar(name))
     if is_stationary(name):
-        panel = parse_stationary(name)
-        return "\n".join(_pinned(name, ("scalars", "vectors"), panel.start, panel))
+        columns = parse_stationary(name)
+        return "\n".join(_blocks(name, columns.blocks, columns.lines))
     if is_outer(name):
-        tile = parse_outer(name)
-        operands = ("w", "x") if tile.weights == "scalars" else ("x", "w")
-        return "\n".join(_pinned(name, operands, tile.start, tile))
+        tiles = parse_outer(name)
+        return "\n".join(_blocks(name, tiles.blocks, tiles.lines))
     return ""
 
 
@@ -38,12 +37,11 @@ def _scalar(name: str) -> Iterator[str]:
     yield from _assembly(tile.lines, changed, (*tile.kept, *zero), values, clobbered)
 
 
-def _pinned(name: str, operands: tuple[str, str], start: str, assembly: Assembly) -> Iterator[str]:
-    """What ``pinned`` makes C of."""
-    yield _head(name, ("out", *operands), start)
-    values = {pointer: f"ptr %{pointer}" for pointer in assembly.pointers}
-    changed = {pointer: f"=&{{{register}}}" for pointer, register in assembly.pointers.items()}
-    yield from _assembly(assembly.lines, changed, (), values, assembly.clobbered)
+def _blocks(name: str, blocks: Blocks, lines: Sequence[str]) -> Iterator[str]:
+    """What ``float_blocks`` has in C."""
+    yield _head(name, ("out", "scalars", "vectors"), blocks.start)
+    values = {pointer: f"ptr %{pointer}" for pointer in blocks.pointers}
+    yield from _assembly(lines, dict.fromkeys(values, "=&r"), (), values, clobbered(lines))
 
 
 def _head(name: str, pointers: Sequence[str], start: str) -> str:

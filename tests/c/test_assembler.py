@@ -1,0 +1,80 @@
+"""Accesses are where they are asked for, and cost no addition where their pointers can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_kp.c.assembler import Assembler
+
+NAMES = [f"r{k}" for k in range(8)]
+ACCESSES = st.lists(
+    st.tuples(
+        st.sampled_from(["vector", "lanes", "words"]),
+        st.integers(1, 8),
+        st.sampled_from(["x", "y"]),
+        st.one_of(st.integers(0, 40), st.integers(-2000, 2000)).map(lambda n: 4 * n),
+    ),
+    max_size=12,
+)
+
+
+def access(code: Assembler, kind: str, count: int, pointer: str, place: int) -> None:
+    if kind == "vector":
+        code.vector("vld", count - 1, pointer, place)
+    elif kind == "lanes":
+        code.lanes("vst", 2, 1 + count % 3, pointer, place)
+    else:
+        code.words(NAMES[:count], pointer, place)
+
+
+@given(ACCESSES, ACCESSES, st.integers(2, 3), st.integers(-9, 9), st.sampled_from([0, 1000]))
+def test_accesses_are_where_they_are_asked_for(
+    executed: Callable, around: list, inside: list, times: int, step: int, straight: int
+) -> None:
+    """In a loop, which may be written out, and around it."""
+    code, steps = Assembler(), {"x": 4 * step, "y": 64}
+
+    def body(at):
+        for kind, count, pointer, place in inside:
+            access(code, kind, count, pointer, at[pointer] + place)
+
+    for one in around:
+        access(code, *one)
+    code.repeat(times, {"x": 8, "y": 0}, steps, straight, body)
+    for one in around:
+        access(code, *one)
+    first = [(pointer, place) for *_, pointer, place in around]
+    looped = [
+        (pointer, place + (8 if pointer == "x" else 0) + k * steps[pointer])
+        for k in range(times)
+        for *_, pointer, place in inside
+    ]
+    found = [(pointer, place) for _, pointer, place in executed(code.lines) if pointer]
+    assert found == [*first, *looped, *first]
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ((0, 16, 32), ["[%[x]], #16", "[%[x]], #16", "[%[x]]"]),
+        ((32, 0), ["[%[x], #32]!", "[%[x], #-32]!"]),
+        ((0, 512), ["[%[x]]", "%[x], #512", "[%[x]]"]),
+    ],
+)
+def test_pointers_go_on_by_themselves(places: tuple[int, ...], expected: list[str]) -> None:
+    code = Assembler()
+    for place in places:
+        code.vector("vld", 0, "x", place)
+    assert [line.split(", ", 1)[1] for line in code.lines] == expected
+
+
+def test_loops_are_as_long_as_they_go_back() -> None:
+    """LE goes back 4 KB."""
+    for count, last in ((900, "le lr, 1b"), (1100, "bne 1b")):
+        code = Assembler()
+        code.loop(3, {}, {}, lambda _, code=code, n=count: code.lines.extend(["nop"] * n))
+        assert code.lines[-1] == last

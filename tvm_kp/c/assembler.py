@@ -1,0 +1,135 @@
+"""Writes assembly in which accesses to memory take their pointers on, as far as they can.
+
+Code says where in memory an access is. The one before leaves the pointer there if it can; else the
+access reaches it from where the pointer is, or an instruction more takes it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from tvm_kp.c.thumb import advanced, load_name, number
+
+Places = Mapping[str, int]  # bytes from where operands begin, by their names
+
+LANES = 4  # of a vector
+
+_VECTOR, _PAIR, _WORD = range(-508, 509, 4), range(-1020, 1021, 4), range(-255, 256)
+_FARTHEST = 1000  # instructions that LE goes back at most
+
+
+def shifted(places: Places, step: Places, times: int = 1) -> dict[str, int]:
+    """``times`` steps on."""
+    return {pointer: place + times * step[pointer] for pointer, place in places.items()}
+
+
+class Assembler:
+    """``lines`` of instructions; pointers are operands, which begin at place 0."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._at: dict[str, int] = {}
+        # The last access of a pointer, if it can take it on: its line, and by how many bytes.
+        self._open: dict[str, tuple[int, Collection[int]]] = {}
+
+    def vector(self, verb: str, vector: int, pointer: str, place: int) -> None:
+        """Load or store a vector, as ``verb``, vld or vst, says."""
+        name = f"{verb}rw.{'u32' if verb == 'vld' else '32'} q{vector}"
+        away = self._taken(pointer, place)
+        if away in _VECTOR and away:
+            self.lines.append(f"{name}, [%[{pointer}], #{away}]!")
+            self._at[pointer] = place
+            return
+        self.go(pointer, place)
+        self._access(f"{name}, [%[{pointer}]]", pointer, _VECTOR)
+
+    def lanes(self, verb: str, vector: int, count: int, pointer: str, place: int) -> None:
+        """Load or store the first lanes of a vector, fewer than all."""
+        first, away = 4 * vector, self._taken(pointer, place)
+        if away and away in _PAIR and count < LANES - 1:
+            register = f"s{first}" if count == 1 else f"d{first // 2}"
+            self._apart(f"{verb}r {register}", pointer, place)
+            return
+        self.go(pointer, place)
+        named = ", ".join(f"s{first + lane}" for lane in range(count))
+        self._access(f"{verb}mia %[{pointer}], {{{named}}}", pointer, (4 * count,))
+
+    def words(self, registers: Sequence[str], pointer: str, place: int) -> None:
+        """Load ascending registers."""
+        self.go(pointer, place)
+        if len(registers) > 2:
+            text = f"ldmia %[{pointer}], {{{', '.join(registers)}}}"
+            self._access(text, pointer, (4 * len(registers),))
+            return
+        name = load_name(registers)
+        self._access(f"{name}, [%[{pointer}]]", pointer, _WORD if len(registers) == 1 else _PAIR)
+
+    def words_apart(self, registers: Sequence[str], pointer: str, place: int) -> None:
+        """Load registers from near where the pointer stays."""
+        for k in range(0, len(registers), 2):
+            self._apart(load_name(registers[k : k + 2]), pointer, place + 4 * k)
+
+    def go(self, pointer: str, place: int) -> None:
+        """Take a pointer to a place."""
+        self.lines += advanced(pointer, self._taken(pointer, place))
+        self._at[pointer] = place
+
+    def repeat(
+        self, times: int, at: Places, step: Places, straight: int, body: Callable[[Places], None]
+    ) -> None:
+        """``body`` for places that are a ``step`` apart, in a loop unless that is up to
+        ``straight`` instructions."""
+        if times > 1 and times * self._size(body, at) > straight:
+            self.loop(times, at, step, body)
+            return
+        for k in range(times):
+            body(shifted(at, step, k))
+
+    def loop(self, times: int, at: Places, step: Places, body: Callable[[Places], None]) -> None:
+        """``body``, ``times`` around a loop from places that are a ``step`` apart."""
+        for pointer, place in at.items():
+            self.go(pointer, place)
+        self._open.clear()
+        first = len(self.lines)
+        body(at)
+        for pointer, place in shifted(at, step).items():
+            self.go(pointer, place)
+        self._open.clear()
+        self._at.update(shifted(at, step, times))
+        inside = self.lines[first:]
+        labels = [int(line[:-1]) for line in inside if line.endswith(":")]
+        label = max(labels, default=0) + 1
+        saved, restored = ([], []) if label == 1 else (["push {lr}"], ["pop {lr}"])
+        back = [f"le lr, {label}b"]
+        if len(inside) > _FARTHEST:
+            back = ["subs lr, lr, #1", f"bne {label}b"]
+        start = [*number("lr", times), f"{label}:", *saved]
+        self.lines[first:] = [*start, *inside, *restored, *back]
+
+    def _size(self, body: Callable[[Places], None], at: Places) -> int:
+        """The instructions of ``body``."""
+        saved = list(self.lines), dict(self._at), dict(self._open)
+        body(at)
+        size = len(self.lines) - len(saved[0])
+        self.lines, self._at, self._open = saved
+        return size
+
+    def _access(self, text: str, pointer: str, onward: Collection[int]) -> None:
+        self._open[pointer] = len(self.lines), onward
+        self.lines.append(text)
+
+    def _apart(self, name: str, pointer: str, place: int) -> None:
+        self._open.pop(pointer, None)
+        self.lines.append(f"{name}, [%[{pointer}], #{place - self._at.get(pointer, 0)}]")
+
+    def _taken(self, pointer: str, place: int) -> int:
+        """How far from ``place`` the last access leaves the pointer."""
+        away = place - self._at.get(pointer, 0)
+        line, onward = self._open.pop(pointer, (0, ()))
+        if away == 0 or away not in onward:
+            return away
+        text = self.lines[line]
+        indexed = text.endswith("]")
+        self.lines[line] = f"{text}, #{away}" if indexed else text.replace(",", "!,", 1)
+        self._at[pointer] = place
+        return 0
