@@ -4,7 +4,8 @@ Counted are the products themselves, loads of operands, what unpacks them, where
 becomes of them, and their stores, as few as the registers of a core allow; and what saves registers
 around a call. Loops, addresses and copies of pointers are not: there are none of them in code that
 is written out. Of all tiles that fit the registers the cheapest count. Tiles load their operands
-anew, but for what is said to be kept: what other ways of a product there may be, this does not say.
+anew, but for what is said to be kept, and one load takes neighbors in memory: what other ways of a
+product there may be, this does not say.
 """
 
 from __future__ import annotations
@@ -52,9 +53,8 @@ def _of_floats(product: FloatProduct, mve: bool) -> float:
     blocks = math.prod(int(axis.dom.extent) for axis in product.batch)
     if not mve:
         return blocks * _least(product.rows, product.columns, _singles(product)) + _CALL_VECTORS
-    return (
-        blocks * _least(product.rows, -(-product.columns // 4), _vectors(product)) + _CALL_VECTORS
-    )
+    size = product.rows, -(-product.columns // 4)
+    return blocks * min(_least(*size, tiles) for tiles in _vectors(product)) + _CALL_VECTORS
 
 
 def _least(rows: int, columns: int, tiles: Tiles) -> float:
@@ -151,17 +151,43 @@ def _singles(product: FloatProduct) -> Tiles:
     return _SINGLE, cost, lambda _: 0
 
 
-def _vectors(product: FloatProduct) -> Tiles:
-    """With VFMA of a vector and a scalar; vectors are kept for all rows if they fit."""
+def _vectors(product: FloatProduct) -> Iterator[Tiles]:
+    """With VFMA of a vector and a scalar."""
+    yield _streamed(product)
+    yield from (_kept(product, parts) for parts in range(1, product.depth + 1))
+
+
+def _streamed(product: FloatProduct) -> Tiles:
+    """Vectors are loaded for each tile."""
     depth = product.depth
 
-    def is_kept(width: int) -> bool:
-        return width * (depth + 1) <= _VECTORS
+    def loads(rows: int, width: int) -> float:
+        """Of scalars. Rows that are not packed lie apart: a load takes neighbors of one of them,
+        as many as registers have for all rows, or as steps have vectors that wait for the rows."""
+        steps = max(_SCALARS // rows, min(_SCALARS, _VECTORS // width - rows))
+        apart = product.weights == "vectors" and steps < depth
+        return rows * -(-depth // steps) if apart else rows * depth / _SCALARS
 
     def cost(rows: int, width: int) -> float:
-        scalars = rows * depth / _SCALARS  # A load can take those of several tiles.
         sums = rows * width
         moves = sums if product.form == "none" else 2 * sums
-        return sums * depth + scalars + moves + (0 if is_kept(width) else width * depth)
+        return sums * depth + loads(rows, width) + moves + width * depth
 
-    return _VECTORS - 1, cost, lambda width: width * depth if is_kept(width) else 0
+    return _VECTORS - 1, cost, lambda _: 0
+
+
+def _kept(product: FloatProduct, parts: int) -> Tiles:
+    """The vectors of a part of the steps stay while all rows go by; then sums are stored, and
+    loaded again for the next part."""
+    depth = product.depth
+
+    def cost(rows: int, width: int) -> float:
+        if width * (-(-depth // parts) + 1) > _VECTORS:
+            return math.inf
+        # A load can take the scalars of several rows, unless they lie apart.
+        apart = product.weights == "vectors" and parts > 1
+        scalars = rows * parts if apart else rows * depth / _SCALARS
+        moves = 2 * parts - (1 if product.form == "none" else 0)
+        return rows * width * (depth + moves) + scalars
+
+    return _VECTORS - 1, cost, lambda width: width * depth

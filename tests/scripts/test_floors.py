@@ -21,12 +21,12 @@ def floors():
     return floors
 
 
-def floats(rows, depth, columns):
-    """Constant rows of scalars times vectors."""
+def floats(rows, depth, columns, constant=0):
+    """Rows of scalars times vectors; operand 0 or 1 is constant."""
     a, b = te.placeholder((rows, depth), name="a"), te.placeholder((depth, columns), name="b")
     k = te.reduce_axis((0, depth), "k")
     c = te.compute((rows, columns), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
-    return te.create_prim_func([a, b, c]).with_attr(CONSTANTS, json.dumps([0]))
+    return te.create_prim_func([a, b, c]).with_attr(CONSTANTS, json.dumps([constant]))
 
 
 def test_single_numbers_are_counted_by_hand(floors):
@@ -37,6 +37,14 @@ def test_single_numbers_are_counted_by_hand(floors):
 def test_vectors_are_counted_by_hand(floors):
     # 16 VFMA, four vectors, 16 scalars by two loads, four stores, and four around the call.
     assert floors.floor(floats(4, 4, 4), {"dsp", "fpu", "mve", "mve.fp"}) == 16 + 4 + 2 + 4 + 4
+
+
+def test_rows_of_scalars_that_are_not_packed_lie_apart(floors):
+    # A load takes four steps of one of two rows: 48 VFMA, 24 vectors, four loads, six stores.
+    assert floors.floor(floats(2, 8, 12, 1), {"dsp", "fpu", "mve", "mve.fp"}) == 48 + 24 + 4 + 6 + 4
+    # Or six steps of a row, whose vectors stay: twice, with sums that are stored and loaded again.
+    expected = 12 * 12 + 12 + 2 * 12 + 3 * 12 + 4
+    assert floors.floor(floats(12, 12, 4, 1), {"dsp", "fpu", "mve", "mve.fp"}) == expected
 
 
 def test_what_is_no_product_has_none(floors):
