@@ -26,7 +26,7 @@ def access(code: Assembler, kind: str, count: int, pointer: str, place: int) -> 
     if kind == "vector":
         code.vector("vld", count - 1, pointer, place)
     elif kind == "lanes":
-        code.lanes("vst", 2, 1 + count % 3, pointer, place)
+        code.vector("vst", 2, pointer, place, 1 + count % 3)
     else:
         code.words(NAMES[:count], pointer, place)
 

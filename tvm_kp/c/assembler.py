@@ -32,8 +32,11 @@ class Assembler:
         # The last access of a pointer, if it can take it on: its line, and by how many bytes.
         self._open: dict[str, tuple[int, Collection[int]]] = {}
 
-    def vector(self, verb: str, vector: int, pointer: str, place: int) -> None:
-        """Load or store a vector, as ``verb``, vld or vst, says."""
+    def vector(self, verb: str, vector: int, pointer: str, place: int, lanes: int = LANES) -> None:
+        """Load or store the first lanes of a vector, as ``verb``, vld or vst, says."""
+        if lanes < LANES:
+            self._lanes(verb, vector, lanes, pointer, place)
+            return
         name = f"{verb}rw.{'u32' if verb == 'vld' else '32'} q{vector}"
         away = self._taken(pointer, place)
         if away in _VECTOR and away:
@@ -42,17 +45,6 @@ class Assembler:
             return
         self.go(pointer, place)
         self._access(f"{name}, [%[{pointer}]]", pointer, _VECTOR)
-
-    def lanes(self, verb: str, vector: int, count: int, pointer: str, place: int) -> None:
-        """Load or store the first lanes of a vector, fewer than all."""
-        first, away = 4 * vector, self._taken(pointer, place)
-        if away and away in _PAIR and count < LANES - 1:
-            register = f"s{first}" if count == 1 else f"d{first // 2}"
-            self._apart(f"{verb}r {register}", pointer, place)
-            return
-        self.go(pointer, place)
-        named = ", ".join(f"s{first + lane}" for lane in range(count))
-        self._access(f"{verb}mia %[{pointer}], {{{named}}}", pointer, (4 * count,))
 
     def words(self, registers: Sequence[str], pointer: str, place: int) -> None:
         """Load ascending registers."""
@@ -113,6 +105,16 @@ class Assembler:
         size = len(self.lines) - len(saved[0])
         self.lines, self._at, self._open = saved
         return size
+
+    def _lanes(self, verb: str, vector: int, count: int, pointer: str, place: int) -> None:
+        first, away = 4 * vector, self._taken(pointer, place)
+        if away and away in _PAIR and count < LANES - 1:
+            register = f"s{first}" if count == 1 else f"d{first // 2}"
+            self._apart(f"{verb}r {register}", pointer, place)
+            return
+        self.go(pointer, place)
+        named = ", ".join(f"s{first + lane}" for lane in range(count))
+        self._access(f"{verb}mia %[{pointer}], {{{named}}}", pointer, (4 * count,))
 
     def _access(self, text: str, pointer: str, onward: Collection[int]) -> None:
         self._open[pointer] = len(self.lines), onward

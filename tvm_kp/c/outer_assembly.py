@@ -121,10 +121,7 @@ class _Tile:
     def _move(self, verb: str, register: int, k: int, pointer: str, place: int) -> None:
         """Load or store the ``k``-th vector, of which some lanes may not be there."""
         lanes = min(LANES, self.columns - LANES * k)
-        if lanes < LANES:
-            self.code.lanes(verb, register, lanes, pointer, place)
-        else:
-            self.code.vector(verb, register, pointer, place)
+        self.code.vector(verb, register, pointer, place, lanes)
 
     def _steps(self, at: Places, count: int, fresh: bool) -> None:
         """``count`` steps along the sum; where these are ``fresh`` they are what sums start at."""

@@ -2,15 +2,15 @@
 
 A column of four sums a row keeps its vectors, one for each step along the sum, in q0 and up, while
 rows of scalars go by: a load-multiple, a VFMA a step, and a store. The last column overlaps the one
-before where it would lack lanes. Longer sums take several passes, each of which starts at what the
-one before has stored.
+before where it would lack lanes, if there is one. Longer sums take several passes, each of which
+starts at what the one before has stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 from tvm_kp.c.assembler import LANES, Assembler, Places, shifted
@@ -20,7 +20,7 @@ from tvm_kp.c.parts import runs, split
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of all rows; there are four at least."""
+    """Columns of all rows."""
 
     blocks: Blocks
 
@@ -40,21 +40,24 @@ class Columns:
         def place(column: int) -> dict[str, int]:
             return {"scalars": 0, "vectors": 4 * column, **self.blocks.sums(0, column)}
 
-        def write(there: Places) -> None:
+        def write(lanes: int, there: Places) -> None:
             for ends in self.passes:
-                _Pass(self.blocks, code, *ends).write(there)
+                _Pass(self.blocks, code, lanes, *ends).write(there)
 
         for run in runs(self.blocks.columns, LANES, overlaps=True):
             first = shifted(at, place(run.first))
-            code.repeat(run.times, first, place(run.step), self.blocks.straight, write)
+            code.repeat(
+                run.times, first, place(run.step), self.blocks.straight, partial(write, run.size)
+            )
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """The steps from ``first`` to ``end`` of a column of sums, in ``code``."""
+    """The steps from ``first`` to ``end`` of a column of ``lanes`` of sums, in ``code``."""
 
     blocks: Blocks
     code: Assembler
+    lanes: int
     first: int
     end: int
 
@@ -80,7 +83,7 @@ class _Pass:
         """Write the instructions for a column at some place."""
         for k in range(self.first, self.end):
             place = at["vectors"] + 4 * k * self.blocks.columns
-            self.code.vector("vld", k - self.first, "vectors", place)
+            self.code.vector("vld", k - self.first, "vectors", place, self.lanes)
         most = self.blocks.straight // (self._steps + 3)
         before, times, trip = split(self.blocks.rows, self._group, most)
         sums = dict.fromkeys(filter(None, ("out", self._starts)))
@@ -107,10 +110,10 @@ class _Pass:
         code.words(scalars, "scalars", rows[0]["scalars"])
         if self._starts:
             for row, at in enumerate(rows, self._steps):
-                code.vector("vld", row, self._starts, at[self._starts])
+                code.vector("vld", row, self._starts, at[self._starts], self.lanes)
         for k in range(self._steps):
             verb = "vfma.f32" if k or self._starts else "vmul.f32"
             for row, scalar in enumerate(scalars[k :: self._steps], self._steps):
                 code.lines.append(f"{verb} q{row}, q{k}, {scalar}")
         for row, at in enumerate(rows, self._steps):
-            code.vector("vst", row, "out", at["out"])
+            code.vector("vst", row, "out", at["out"], self.lanes)

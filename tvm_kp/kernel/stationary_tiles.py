@@ -46,6 +46,6 @@ class StationaryTiles(OuterTiles):
 
 
 def stationary_tiles(product: FloatProduct) -> Iterator[StationaryTiles]:
-    """The columns of a product, if none lacks lanes."""
-    if product.rows > 1 and product.columns >= LANES and product.depth <= _DEEPEST:
+    """The columns of a product, if few passes compute them."""
+    if product.rows > 1 and product.depth <= _DEEPEST:
         yield StationaryTiles(product, product.rows)
