@@ -9,6 +9,7 @@ from tvm import relax
 
 from tvm_kp import graph
 from tvm_kp.kernel.schedule import schedule
+from tvm_kp.kernel.space import Choose
 from tvm_kp.target import Target
 
 M55 = "mps3-an547"
@@ -36,6 +37,7 @@ SHORT = [
     ((8, 1), (1, 4)),
     ((9, 10), (10, 3), "right", (9, 3)),
     ((3, 7, 6), (3, 6, 1), "right", (3, 7, 1)),
+    ((2, 3, 5, 4), (3, 4, 9), "right", (2, 3, 5, 9)),
 ]
 
 
@@ -47,6 +49,22 @@ def test_vectors_may_stay_in_registers(float_products, monkeypatch):
         model = products.model(several, target)
         assert "kp_stationary_8x1x4_none" in "".join(model.sources.values())
         products.check(several, model)
+
+
+class Longest(Choose):
+    """Has as few loops as there may be."""
+
+    def _choose(self, name, options, default):
+        return options[-1] if name == "straight" else default
+
+
+def test_loops_may_be_longer_than_their_instruction_goes_back(float_products, monkeypatch):
+    monkeypatch.setattr("tvm_kp.kernel.schedule.Choose", Longest)
+    products = float_products(M55)
+    several = [products.case((3, 56, 11), (33, 56), "left")]
+    model = products.model(several)
+    assert "bne 3b" in "".join(model.sources.values())
+    products.check(several, model)
 
 
 def test_special_values_go_through(float_products):

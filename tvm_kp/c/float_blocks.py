@@ -16,8 +16,6 @@ from tvm_kp.c.assembler import Assembler, Places
 from tvm_kp.c.plain_sums import plain_sums
 
 VECTORS = 8  # registers
-# Ascending, as load-multiples fill them. The others are for pointers, and r7 for that of frames.
-SCALARS = ("r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12")
 PATTERN = r"(\d+)x(\d+)x(\d+)_(none|row|tile)_(\d+)(?:_(\d+)_(\d+)_(\d+)_(\d+))?"
 
 _REGISTER = re.compile(r"\b(?:r\d+|lr|q\d)\b")

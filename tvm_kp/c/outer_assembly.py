@@ -7,14 +7,14 @@ rows whose scalars are, or across the columns whose vectors are.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 from tvm_kp.c.assembler import LANES, Assembler, Places, shifted
-from tvm_kp.c.float_blocks import SCALARS, VECTORS, Blocks
+from tvm_kp.c.float_blocks import VECTORS, Blocks
 from tvm_kp.c.parts import Run, runs, split
+from tvm_kp.c.scalars import SCALARS, Packed, Rows, Scalars
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Tile:
     columns: int
 
     @property
-    def vectors(self) -> int:
+    def _vectors(self) -> int:
         """Of a row; the last one may lack lanes."""
         return -(-self.columns // LANES)
 
@@ -90,7 +90,7 @@ class _Tile:
 
     def write(self, at: Places) -> None:
         """Write the instructions for a tile at some place."""
-        blocks, step = self.tiles.blocks, self.vectors * (self.rows + 1) + 1
+        blocks, step = self.tiles.blocks, self._vectors * (self.rows + 1) + 1
         before, times, trip = split(blocks.depth, len(SCALARS), blocks.straight // step)
         fresh = blocks.start == "none"
         self._start(at, zeros=fresh and not before)
@@ -103,7 +103,7 @@ class _Tile:
             self._sums("vst", "out", at, row)
 
     def _start(self, at: Places, zeros: bool) -> None:
-        start, count = self.tiles.blocks.start, self.vectors
+        start, count = self.tiles.blocks.start, self._vectors
         if zeros:
             self.code.lines += [f"vmov.i32 q{k}, #0" for k in range(self.rows * count)]
         for row in range({"none": 0, "row": 1, "tile": self.rows}[start]):
@@ -114,9 +114,9 @@ class _Tile:
 
     def _sums(self, verb: str, pointer: str, at: Places, row: int) -> None:
         """Load or store a row of sums."""
-        for k in range(self.vectors):
+        for k in range(self._vectors):
             place = at[pointer] + 4 * self.tiles.blocks.columns * row + 16 * k
-            self._move(verb, row * self.vectors + k, k, pointer, place)
+            self._move(verb, row * self._vectors + k, k, pointer, place)
 
     def _move(self, verb: str, register: int, k: int, pointer: str, place: int) -> None:
         """Load or store the ``k``-th vector, of which some lanes may not be there."""
@@ -125,92 +125,29 @@ class _Tile:
 
     def _steps(self, at: Places, count: int, fresh: bool) -> None:
         """``count`` steps along the sum; where these are ``fresh`` they are what sums start at."""
-        scalars = (_Packed if self._packs("scalars") else _Rows)(self, at["scalars"], count)
+        scalars = self._scalars(at["scalars"], count)
         for k in range(count):
             multiply = "vmul.f32" if fresh and k == 0 else "vfma.f32"
-            for vector in range(self.vectors):
+            for vector in range(self._vectors):
                 scalars.register(0, k)  # Before the vector: a load of many takes longer.
                 loaded = self._load(vector, at["vectors"] + k * self._step["vectors"])
                 for row in range(self.rows):
-                    register = row * self.vectors + vector
+                    register = row * self._vectors + vector
                     scalar = scalars.register(row, k)
                     self.code.lines.append(f"{multiply} q{register}, q{loaded}, {scalar}")
+
+    def _scalars(self, place: int, count: int) -> Scalars:
+        if self._packs("scalars"):
+            return Packed(self.code, place, count, self.tiles.rows, whole=self._vectors > 1)
+        return Rows(self.code, place, count, self.rows, apart=4 * self.tiles.blocks.depth)
 
     def _load(self, vector: int, place: int) -> int:
         """Load a vector of a step; the number of its register."""
         # Two in turn where there are, so that a load need not wait.
-        register = min(VECTORS - 1, self.rows * self.vectors + vector % 2)
+        register = min(VECTORS - 1, self.rows * self._vectors + vector % 2)
         place += 16 * vector
         if self._packs("vectors"):
             self.code.vector("vld", register, "vectors", place)
         else:
             self._move("vld", register, vector, "vectors", place)
         return register
-
-
-@dataclass
-class _Scalars(ABC):
-    """The registers of scalars of ``count`` steps, which are loaded when they are asked for."""
-
-    tile: _Tile
-    place: int
-    count: int
-    loaded: int = -1
-
-    def register(self, row: int, k: int) -> str:
-        """Where the scalar of a row at a step is; asked in the order of products."""
-        group, index = self._found(row, k)
-        if group != self.loaded:
-            self._load(group)
-            self.loaded = group
-        return SCALARS[index]
-
-    @abstractmethod
-    def _found(self, row: int, k: int) -> tuple[int, int]:
-        """With which load a scalar comes, and to which register."""
-
-    @abstractmethod
-    def _load(self, group: int) -> None: ...
-
-
-class _Packed(_Scalars):
-    """Scalars that lie in the order of products."""
-
-    @property
-    def _together(self) -> int:
-        """How many are loaded at once: vectors of a step need the same ones."""
-        packed, most = self.tile.tiles.rows, len(SCALARS)
-        return most if self.tile.vectors == 1 else most - most % packed
-
-    def _found(self, row: int, k: int) -> tuple[int, int]:
-        return divmod(k * self.tile.tiles.rows + row, self._together)
-
-    def _load(self, group: int) -> None:
-        first = group * self._together
-        left = self.count * self.tile.tiles.rows - first
-        registers = SCALARS[: min(self._together, left)]
-        self.tile.code.words(registers, "scalars", self.place + 4 * first)
-
-
-class _Rows(_Scalars):
-    """Scalars that lie row by row: a load takes what of a row fits."""
-
-    @property
-    def _together(self) -> int:
-        return len(SCALARS) // self.tile.rows
-
-    def _steps(self, group: int) -> int:
-        return min(self._together, self.count - group * self._together)
-
-    def _found(self, row: int, k: int) -> tuple[int, int]:
-        group, step = divmod(k, self._together)
-        return group, row * self._steps(group) + step
-
-    def _load(self, group: int) -> None:
-        code, steps = self.tile.code, self._steps(group)
-        place = self.place + 4 * group * self._together
-        code.go("scalars", place)
-        for row in reversed(range(1, self.tile.rows)):
-            registers = SCALARS[row * steps : (row + 1) * steps]
-            code.words_apart(registers, "scalars", place + 4 * row * self.tile.tiles.blocks.depth)
-        code.words(SCALARS[:steps], "scalars", place)

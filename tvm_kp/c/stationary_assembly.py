@@ -14,8 +14,9 @@ from functools import cached_property, partial
 from itertools import pairwise
 
 from tvm_kp.c.assembler import LANES, Assembler, Places, shifted
-from tvm_kp.c.float_blocks import SCALARS, VECTORS, Blocks
+from tvm_kp.c.float_blocks import VECTORS, Blocks
 from tvm_kp.c.parts import runs, split
+from tvm_kp.c.scalars import SCALARS
 
 
 @dataclass(frozen=True)

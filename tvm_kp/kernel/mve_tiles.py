@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tvm_kp.kernel.float_product import FloatProduct
-from tvm_kp.kernel.outer_tiles import STRAIGHT, OuterTiles
+from tvm_kp.kernel.outer_tiles import OuterTiles
 from tvm_kp.kernel.space import Choose
-from tvm_kp.kernel.stationary_tiles import StationaryTiles, stationary_tiles
+from tvm_kp.kernel.stationary_tiles import STRAIGHT, StationaryTiles, stationary_tiles
 
 LANES, SUMS = 4, 7  # of a vector; vectors of sums, beside which one is left
 SCALARS = 8  # registers

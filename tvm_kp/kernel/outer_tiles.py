@@ -10,8 +10,6 @@ from tvm_kp.artifacts import Packing
 from tvm_kp.kernel.float_product import FloatProduct
 from tvm_kp.kernel.product_tiles import packing_of
 
-STRAIGHT = 144  # instructions of code for MVE that usually are no loop
-
 
 @dataclass(frozen=True)
 class OuterTiles(ABC):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_kp.kernel.float_product import FloatProduct
-from tvm_kp.kernel.outer_tiles import STRAIGHT, OuterTiles
+from tvm_kp.kernel.outer_tiles import OuterTiles
 
+STRAIGHT = 144  # instructions that usually are no loop
 LANES, VECTORS, SCALARS = 4, 8, 8  # of a vector; registers
 _DEEPEST = 14  # sums: of two passes
 
