@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_kp.c.assembler import Assembler
+from tvm_kp.c.instructions import Instructions
 from tvm_kp.c.scalars import Packed, Rows
 
 ROWS, STEPS = st.integers(1, 7), st.integers(1, 20)
@@ -29,7 +29,7 @@ def held(lines: list[tuple[str, str, int]]) -> dict[str, int]:
 def test_packed_ones_follow_each_other(
     executed: Callable, rows: int, steps: int, whole: bool
 ) -> None:
-    code = Assembler()
+    code = Instructions()
     scalars = Packed(code, 0, steps, rows, whole=whole)
     for k in range(steps):
         for row in [*range(rows), *(range(rows) if whole else ())]:
@@ -43,7 +43,7 @@ def test_packed_ones_follow_each_other(
 def test_rows_are_loaded_side_by_side(
     executed: Callable, rows: int, steps: int, apart: int
 ) -> None:
-    code = Assembler()
+    code = Instructions()
     scalars = Rows(code, 0, steps, rows, apart=4 * apart)
     for k in range(steps):
         for row in range(rows):
@@ -54,7 +54,7 @@ def test_rows_are_loaded_side_by_side(
 
 @pytest.mark.parametrize(("rows", "expected"), [(1, 1), (2, 6), (3, 12), (4, 16)])
 def test_loads_of_eight_steps(rows: int, expected: int) -> None:
-    code = Assembler()
+    code = Instructions()
     scalars = Rows(code, 0, 8, rows, apart=32)
     assert all(scalars.register(row, k) for k in range(8) for row in range(rows))
     assert len(code.lines) == expected

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tvm_kp.c.assembler import Assembler, Places
+from tvm_kp.c.instructions import Instructions, Places
 from tvm_kp.c.plain_sums import plain_sums
 
 VECTORS = 8  # registers
@@ -62,9 +62,9 @@ class Blocks:
         step = {"none": 0, "row": column, "tile": row * self.columns + column}[self.start]
         return {"out": 4 * (row * self.columns + column), "start": 4 * step}
 
-    def lines(self, block: Callable[[Assembler, Places], None]) -> list[str]:
+    def lines(self, block: Callable[[Instructions, Places], None]) -> list[str]:
         """The assembly of all products, of which ``block`` writes one."""
-        code = Assembler()
+        code = Instructions()
         step = {pointer: 4 * step for pointer, step in self._step.items()}
         start = dict.fromkeys(step, 0)
         code.repeat(self.count, start, step, self.straight, lambda at: block(code, at))

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from tvm_kp.c.assembler import LANES, Assembler, Places, shifted
 from tvm_kp.c.float_blocks import VECTORS, Blocks
+from tvm_kp.c.instructions import LANES, Instructions, Places, shifted
 from tvm_kp.c.parts import Run, runs, split
 from tvm_kp.c.scalars import SCALARS, Packed, Rows, Scalars
 
@@ -36,7 +36,7 @@ class OuterTiles:
         """The instructions."""
         return self.blocks.lines(self._block)
 
-    def _block(self, code: Assembler, at: Places) -> None:
+    def _block(self, code: Instructions, at: Places) -> None:
         scalars = self.weights == "scalars"
         down = runs(self.blocks.rows, self.rows, overlaps=False)
         across = runs(self.blocks.columns, LANES * self.vectors, overlaps=scalars)
@@ -51,7 +51,7 @@ class OuterTiles:
             self._repeat(code, at, strip, not scalars, partial(write, strip))
 
     def _repeat(
-        self, code: Assembler, at: Places, run: Run, down: bool, body: Callable[[Places], None]
+        self, code: Instructions, at: Places, run: Run, down: bool, body: Callable[[Places], None]
     ) -> None:
         first, step = (self._place(*((n, 0) if down else (0, n))) for n in (run.first, run.step))
         code.repeat(run.times, shifted(at, first), step, self.blocks.straight, body)
@@ -68,7 +68,7 @@ class _Tile:
     """``rows`` x ``columns`` sums of the ``code`` of ``tiles``."""
 
     tiles: OuterTiles
-    code: Assembler
+    code: Instructions
     rows: int
     columns: int
 

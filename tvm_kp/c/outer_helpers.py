@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from tvm_kp.c.assembler import LANES
 from tvm_kp.c.float_blocks import PATTERN, Blocks
+from tvm_kp.c.instructions import LANES
 from tvm_kp.c.outer_assembly import OuterTiles
 
 _NAME = re.compile(r"kp_outer(\d)x(\d)_(scalars|vectors)_" + PATTERN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from tvm_kp.c.assembler import Assembler
+from tvm_kp.c.instructions import Instructions
 
 # Ascending, as load-multiples fill them. The others are for pointers, and r7 for that of frames.
 SCALARS = ("r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12")
@@ -18,7 +18,7 @@ class Scalars(ABC):
     The ``code`` loads them when they are asked for, in the order of products.
     """
 
-    code: Assembler
+    code: Instructions
     place: int
     count: int
     rows: int

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
 
-from tvm_kp.c.assembler import LANES, Assembler, Places, shifted
 from tvm_kp.c.float_blocks import VECTORS, Blocks
+from tvm_kp.c.instructions import LANES, Instructions, Places, shifted
 from tvm_kp.c.parts import runs, split
 from tvm_kp.c.scalars import SCALARS
 
@@ -37,7 +37,7 @@ class Columns:
         count = -(-depth // (VECTORS - 1))
         return pairwise(depth * k // count for k in range(count + 1))
 
-    def _block(self, code: Assembler, at: Places) -> None:
+    def _block(self, code: Instructions, at: Places) -> None:
         def place(column: int) -> dict[str, int]:
             return {"scalars": 0, "vectors": 4 * column, **self.blocks.sums(0, column)}
 
@@ -57,7 +57,7 @@ class _Pass:
     """The steps from ``first`` to ``end`` of a column of ``lanes`` of sums, in ``code``."""
 
     blocks: Blocks
-    code: Assembler
+    code: Instructions
     lanes: int
     first: int
     end: int

@@ -23,7 +23,7 @@ def shifted(places: Places, step: Places, times: int = 1) -> dict[str, int]:
     return {pointer: place + times * step[pointer] for pointer, place in places.items()}
 
 
-class Assembler:
+class Instructions:
     """``lines`` of instructions; pointers are operands, which begin at place 0."""
 
     def __init__(self) -> None:

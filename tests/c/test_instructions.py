@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_kp.c.assembler import Assembler
+from tvm_kp.c.instructions import Instructions
 
 NAMES = [f"r{k}" for k in range(8)]
 ACCESSES = st.lists(
@@ -22,7 +22,7 @@ ACCESSES = st.lists(
 )
 
 
-def access(code: Assembler, kind: str, count: int, pointer: str, place: int) -> None:
+def access(code: Instructions, kind: str, count: int, pointer: str, place: int) -> None:
     if kind == "vector":
         code.vector("vld", count - 1, pointer, place)
     elif kind == "lanes":
@@ -36,7 +36,7 @@ def test_accesses_are_where_they_are_asked_for(
     executed: Callable, around: list, inside: list, times: int, step: int, straight: int
 ) -> None:
     """In a loop, which may be written out, and around it."""
-    code, steps = Assembler(), {"x": 4 * step, "y": 64}
+    code, steps = Instructions(), {"x": 4 * step, "y": 64}
 
     def body(at):
         for kind, count, pointer, place in inside:
@@ -66,7 +66,7 @@ def test_accesses_are_where_they_are_asked_for(
     ],
 )
 def test_pointers_go_on_by_themselves(places: tuple[int, ...], expected: list[str]) -> None:
-    code = Assembler()
+    code = Instructions()
     for place in places:
         code.vector("vld", 0, "x", place)
     assert [line.split(", ", 1)[1] for line in code.lines] == expected
@@ -75,6 +75,6 @@ def test_pointers_go_on_by_themselves(places: tuple[int, ...], expected: list[st
 def test_loops_are_as_long_as_they_go_back() -> None:
     """LE goes back 4 KB."""
     for count, last in ((900, "le lr, 1b"), (1100, "bne 1b")):
-        code = Assembler()
+        code = Instructions()
         code.loop(3, {}, {}, lambda _, code=code, n=count: code.lines.extend(["nop"] * n))
         assert code.lines[-1] == last
