@@ -162,11 +162,11 @@ def _streamed(product: FloatProduct) -> Tiles:
     depth = product.depth
 
     def loads(rows: int, width: int) -> float:
-        """Of scalars. Rows that are not packed lie apart: a load takes neighbors of one of them,
-        as many as registers have for all rows, or as steps have vectors that wait for the rows."""
-        steps = max(_SCALARS // rows, min(_SCALARS, _VECTORS // width - rows))
+        """Of scalars. Rows that are not packed lie apart: a load takes neighbors of one of them, as
+        many as there are registers for all rows, or steps whose vectors wait for all rows."""
+        steps = max(_SCALARS / rows, min(_SCALARS, _VECTORS // width - rows))
         apart = product.weights == "vectors" and steps < depth
-        return rows * -(-depth // steps) if apart else rows * depth / _SCALARS
+        return rows * depth / (steps if apart else _SCALARS)
 
     def cost(rows: int, width: int) -> float:
         sums = rows * width

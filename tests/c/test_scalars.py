@@ -52,7 +52,7 @@ def test_rows_are_loaded_side_by_side(
     assert not any(line.startswith(("add", "sub")) for line in code.lines)
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(1, 1), (2, 6), (3, 12), (4, 16)])
+@pytest.mark.parametrize(("rows", "expected"), [(1, 1), (2, 6), (3, 10), (4, 16)])
 def test_loads_of_eight_steps(rows: int, expected: int) -> None:
     code = Instructions()
     scalars = Rows(code, 0, 8, rows, apart=32)

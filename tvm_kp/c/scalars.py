@@ -62,7 +62,10 @@ class Packed(Scalars):
 
 @dataclass
 class Rows(Scalars):
-    """Scalars that lie row by row, ``apart`` bytes: a load takes what of a row fits."""
+    """Scalars that lie row by row, ``apart`` bytes: a load takes what of a row fits.
+
+    Those of the first row, to which the pointer goes, have the registers that are left.
+    """
 
     apart: int = 0
 
@@ -70,17 +73,24 @@ class Rows(Scalars):
     def _together(self) -> int:
         return len(SCALARS) // self.rows
 
-    def _steps(self, group: int) -> int:
-        return min(self._together, self.count - group * self._together)
+    @property
+    def _first(self) -> int:
+        return len(SCALARS) - (self.rows - 1) * self._together
 
     def _found(self, row: int, k: int) -> tuple[int, int]:
         group, step = divmod(k, self._together)
-        return group, row * self._steps(group) + step
+        return group, self._first + (row - 1) * self._together + step if row else k % self._first
 
     def _load(self, group: int) -> None:
-        steps, place = self._steps(group), self.place + 4 * group * self._together
-        self.code.go("scalars", place)
-        for row in reversed(range(1, self.rows)):
-            registers = SCALARS[row * steps : (row + 1) * steps]
-            self.code.words_apart(registers, "scalars", place + row * self.apart)
-        self.code.words(SCALARS[:steps], "scalars", place)
+        k = group * self._together
+        begin = k - k % self._first
+        first = SCALARS[: min(self._first, self.count - begin)]
+        # The load of the first row can take the pointer behind that, where it stays for others.
+        at = begin if k == begin else begin + len(first)
+        self.code.go("scalars", self.place + 4 * at)
+        for row in range(1, self.rows):
+            _, register = self._found(row, k)
+            registers = SCALARS[register:][: min(self._together, self.count - k)]
+            self.code.words_apart(registers, "scalars", self.place + 4 * k + row * self.apart)
+        if k == begin:
+            self.code.words(first, "scalars", self.place + 4 * k)

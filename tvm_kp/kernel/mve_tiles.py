@@ -49,8 +49,10 @@ class MveTiles(OuterTiles):
         tiles = sum(
             m * n * self._tile(rows, wide) for rows, m in down if rows for wide, n in across
         )
-        zeros = 0 if packing is None else packing.size - math.prod(packing.shape)
-        return tiles + zeros / 4
+        if packing is None:
+            return tiles
+        zeros = packing.size - math.prod(packing.shape)
+        return tiles + zeros / math.prod(packing.shape[:-2]) / 4
 
     def _tile(self, rows: int, vectors: int) -> float:
         """About how many instructions a tile of this size takes."""
@@ -68,7 +70,8 @@ class MveTiles(OuterTiles):
             together = SCALARS if self.vectors == 1 else SCALARS - SCALARS % self.rows
             return -(-depth * self.rows // together)
         together = SCALARS // rows
-        return -(-depth // together) * (1 + (rows - 1) * -(-together // 2))
+        first = SCALARS - (rows - 1) * together
+        return -(-depth // first) + -(-depth // together) * (rows - 1) * -(-together // 2)
 
 
 def mve_tiles_of(product: FloatProduct, choose: Choose) -> MveTiles | StationaryTiles:
