@@ -1,11 +1,11 @@
 """Counted floors of products: instructions that no tiles can do without.
 
 Counted are the products themselves, loads of operands, what unpacks them, where sums start, what
-becomes of them, and their stores, as few as the registers of a core allow; and what saves registers
-around a call. Loops, addresses and copies of pointers are not: there are none of them in code that
-is written out. Of all tiles that fit the registers the cheapest count. Tiles load their operands
-anew, but for what is said to be kept, and one load takes neighbors in memory: what other ways of a
-product there may be, this does not say.
+becomes of them, and their stores, as few as the registers of a core allow; and of a call the
+addresses of operands, the branch, and what saves registers. Loops, other addresses and copies of
+pointers are not: there are none of them in code that is written out. Of all tiles that fit the
+registers the cheapest count. Tiles load their operands anew, but for what is said to be kept, and
+one load takes neighbors in memory: what other ways of a product there may be, this does not say.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ Cost = Callable[[int, int], float]
 Tiles = tuple[int, Cost, Callable[[int], float]]
 
 
-def floor(function: tirx.PrimFunc, isa: Collection[str]) -> float | None:
+def floor(
+    function: tirx.PrimFunc, isa: Collection[str], operands: int | None = None
+) -> float | None:
     """The instructions of a call, at least; None if ``function`` is no product of the rules.
 
-    ``function`` is not scheduled; ``isa`` are the flags of a target with DSP and an FPU.
+    ``function`` is not scheduled, and takes so many ``operands`` then, if some of its parameters
+    are joined; ``isa`` are the flags of a target with DSP and an FPU.
     """
+    call = 1 + (len(function.params) if operands is None else operands)
     integers = find_integer_product(function)
     if integers is not None:
-        return _of_integers(integers, "mve" in isa)
+        return call + _of_integers(integers, "mve" in isa)
     floats = find_float_product(Schedule(function))
-    return None if floats is None else _of_floats(floats, "mve.fp" in isa)
+    return None if floats is None else call + _of_floats(floats, "mve.fp" in isa)
 
 
 def _of_integers(product: IntegerProduct, mve: bool) -> float:
@@ -46,7 +50,8 @@ def _of_integers(product: IntegerProduct, mve: bool) -> float:
     if not mve:
         return blocks * _least(*size, _pairs(product)) + _CALL
     lanes = (4, 8, 16) if product.activations.dtype == "int8" else (4, 8)
-    return blocks * min(_least(*size, _dots(product, n)) for n in lanes) + _CALL_VECTORS
+    ways = [(n, rest) for n in lanes for rest in {0, product.depth % n} if rest < product.depth]
+    return blocks * min(_least(*size, _dots(product, *way)) for way in ways) + _CALL_VECTORS
 
 
 def _of_floats(product: FloatProduct, mve: bool) -> float:
@@ -94,9 +99,10 @@ def _pairs(product: IntegerProduct) -> Tiles:
     return _CORE - 2, cost, lambda columns: columns * pairs if unpacked else 0
 
 
-def _dots(product: IntegerProduct, lanes: int) -> Tiles:
-    """With VMLADAVA of ``lanes``; activations are kept in vectors if two are left for others."""
-    blocks = -(-product.depth // lanes)
+def _dots(product: IntegerProduct, lanes: int, rest: int) -> Tiles:
+    """With VMLADAVA of ``lanes``, and VMLA for the ``rest`` of a sum; activations are kept in
+    vectors if two are left for others."""
+    blocks = -(-(product.depth - rest) // lanes)
     narrowed = 2 if product.out.dtype == "int8" else 1
     each = 4 + narrowed + (1 if product.left else 0)  # two VMOV, VRMULH and a store
 
@@ -108,7 +114,10 @@ def _dots(product: IntegerProduct, lanes: int) -> Tiles:
         loads = rows + (0 if is_kept(columns) else columns)
         start = 0 if product.bias is None else 1
         factors = _factors(product, 4 * vectors, 4)
-        return blocks * (rows * columns + loads) + vectors * each + start + factors
+        # A vector of weights for every four sums at most, and a scalar for every column.
+        scalars = rest * (-(-rows // 4) + columns + vectors)
+        dots = blocks * (rows * columns + loads)
+        return dots + scalars + vectors * each + start + factors
 
     return _SUMS, cost, lambda columns: columns * blocks if is_kept(columns) else 0
 
