@@ -16,7 +16,7 @@ from tvm_kp.kernel.space import Choose
 ISA = {"mve"}
 KINDS = {"c"}
 PRIORITY = 2
-VERSION = 2
+VERSION = 3
 
 
 def apply(sch: Schedule, choose: Choose) -> Schedule | None:

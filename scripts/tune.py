@@ -2,9 +2,8 @@
 
 All that is measured goes to ``--output``, where a session that was cut off goes on. The best ways
 for products go to schedules/records/<core>.jsonl, which ``compile`` reads: those that gain what is
-``WORTH`` their code, but none that takes much flash (``COSTLY``). Point-wise kernels gain little
-for a lot of flash, and how fast they are depends on which of their operands share memory in a
-model.
+``WORTH`` their code, but none that takes much flash. Point-wise kernels gain little for a lot of
+flash, and how fast they are depends on which of their operands share memory in a model.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -24,6 +23,7 @@ from floors import floor
 from workloads import WORKLOADS, sample
 
 from tvm_kp import Options, Target, report, tuning, tuning_records
+from tvm_kp.c.join_parameters import kept_parameters
 from tvm_kp.cli import console
 from tvm_kp.cli.options import names, positive
 from tvm_kp.errors import InputError, TvmKpError
@@ -31,13 +31,14 @@ from tvm_kp.tuning.session import Progress
 from tvm_kp.tuning_records import Record
 
 BOARDS = ("mps2-an386", "mps2-an500", "mps3-an547")
+TOGETHER = "float32", "int8"  # formats that have means of their own
 FORMATS, WEIGHTS = ("float32", "int16x8", "int8"), ("dense", "factored")
 SHIPPED = Path(__file__).parent.parent / "schedules" / "records"
 TRIALS = 1000  # of a network
 # The speed-up from which on what is written out is worth its flash: floats write out more.
 WORTH = {"integers": 1.02, "floats": 1.08}
-# Choices that take flash, for weights of twice the bytes or for tiles that are written out.
-COSTLY = {("weights", "stored"), ("across", "unrolled"), ("trip", 4)}
+# Up to which a way is as good as another, and from how often something is written out it is not.
+NEAR, COSTLY = 1.01, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,16 +137,13 @@ def kernel_table(rows: Sequence[dict[str, Any]]) -> report.Table:
     """The geometric mean of the products' speed-ups, by board, weights and format, and what they
     cost over their counted floors."""
     lines = []
-    for key in dict.fromkeys((r["board"], r["weights"], r["format"]) for r in rows):
-        mine = [r for r in rows if (r["board"], r["weights"], r["format"]) == key]
-        kernels = {p.task.key: p for row in mine for p in row["kernels"] if is_product(p)}
-        found = [p for p in kernels.values() if p.default and p.best]
-        gains = [p.default / p.best for p in found]
-        isa = Target.load(key[0]).isa
-        over = [(p.default / least, p.best / least) for p in found for least in [_floor(p, isa)]]
-        means = (round(geometric_mean(each), 3) for each in (gains, *zip(*over, strict=True)))
-        slower = sum(gain < 1 for gain in gains)
-        lines.append((*key, len(gains), *means, round(max(gains), 3), slower))
+    for board, weights in dict.fromkeys((r["board"], r["weights"]) for r in rows):
+        mine = [r for r in rows if (r["board"], r["weights"]) == (board, weights)]
+        formats = [(form,) for form in dict.fromkeys(r["format"] for r in mine)]
+        together = [TOGETHER] if {(form,) for form in TOGETHER} <= set(formats) else []
+        for some in (*formats, *together):
+            costs = _costs((r for r in mine if r["format"] in some), board)
+            lines.append((board, weights, " and ".join(some), *_means(costs)))
     columns = (
         *("board", "weights", "format", "products", "speed-up"),
         *("default / floor", "tuned / floor", "largest speed-up", "slower"),
@@ -153,8 +151,26 @@ def kernel_table(rows: Sequence[dict[str, Any]]) -> report.Table:
     return report.Table("Products, geometric means", columns, tuple(lines))
 
 
+def _costs(rows: Iterable[dict[str, Any]], board: str) -> list[tuple[float, float, float]]:
+    """What products cost by default, tuned and at least; those that are equal are one."""
+    kernels = {p.task.key: p for row in rows for p in row["kernels"] if is_product(p)}
+    isa = Target.load(board).isa
+    return [(p.default, p.best, _floor(p, isa)) for p in kernels.values() if p.default and p.best]
+
+
+def _means(costs: Sequence[tuple[float, float, float]]) -> tuple[float, ...]:
+    """How many they are, means of their ratios, the largest gain, and how many are slower."""
+    gains = [default / best for default, best, _ in costs]
+    over = [default / least for default, _, least in costs]
+    tuned = [best / least for _, best, least in costs]
+    means = (round(geometric_mean(each), 3) for each in (gains, over, tuned))
+    return len(gains), *means, round(max(gains), 3), sum(gain < 1 for gain in gains)
+
+
 def _floor(progress: Progress, isa: Sequence[str]) -> float:
-    least = floor(progress.task.function, isa)
+    task = progress.task
+    operands = len(kept_parameters(len(task.function.params), task.joined))
+    least = floor(task.function, isa, operands)
     assert least is not None, f"{progress.task.label} is a product that has no floor"
     return least
 
@@ -173,13 +189,17 @@ def _gain(before: float, after: float) -> str:
 
 
 def _ship(measured: Path, shipped: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the best records of kernels for which they are worth it, in an order that is always
-    the same."""
+    """Write records of kernels for which they are worth it: of the best the shortest, in an order
+    that is always the same."""
     import tvm
 
     core = measured.stem
     small = [one for one in tuning_records.read(measured).records if not is_costly(one)]
-    best = tuning_records.best(small, core, tvm.__version__).records
+    least = tuning_records.best(small, core, tvm.__version__).records
+    near = [one for one in small if _is_near(one, least)]
+    # Of ways that are about as fast the shortest: the last one of a key is taken.
+    near.sort(key=lambda one: (-written(one), -(one.cost or 0)))
+    best = {one.key: one for one in near}
     kernels = {
         p.task.key: p
         for row in rows
@@ -192,9 +212,23 @@ def _ship(measured: Path, shipped: Path, rows: Sequence[dict[str, Any]]) -> None
     print(f"Wrote {shipped} ({len(records)} kernels)", file=sys.stderr)
 
 
+def _is_near(record: Record, least: Mapping[str, Record]) -> bool:
+    """Whether a way costs about as little as the least."""
+    best = least.get(record.key)
+    if best is None or record.cost is None or best.cost is None:
+        return False
+    alike = all(getattr(record, name) == getattr(best, name) for name in ("tvm", "rule", "version"))
+    return alike and record.cost <= NEAR * best.cost
+
+
 def is_costly(record: Record) -> bool:
-    """Whether a way takes much flash."""
-    return not COSTLY.isdisjoint(record.choices.items())
+    """Whether a way takes much flash: for weights of twice the bytes, or what is written out."""
+    return record.choices.get("weights") == "stored" or written(record) > COSTLY
+
+
+def written(record: Record) -> int:
+    """How often what loops go around is written out in them."""
+    return math.prod(int(record.choices.get(name, 1)) for name in ("trip", "across", "blocks"))
 
 
 def is_worth_it(progress: Progress, record: Record) -> bool:

@@ -153,9 +153,9 @@ class _Core:
         name, _, rest = line.partition(" ")
         if name == "movw":
             self._counter = int(rest.partition("#")[2])
-        elif name == "push":
+        elif name == "str" and rest.startswith("lr"):
             self._saved.append(self._counter)
-        elif name == "pop":
+        elif name == "ldr" and rest.startswith("lr"):
             self._counter = self._saved.pop()
         elif name in ("le", "subs"):
             self._counter -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tvm_kp.c.float_blocks import PATTERN, Blocks, clobbered
+from tvm_kp.c.float_blocks import PATTERN, Blocks
 
 
 def test_names_are_read() -> None:
@@ -25,14 +25,7 @@ def test_blocks_begin_where_their_operands_do() -> None:
     assert Blocks(2, 8, 59, "none", 72).pointers == ("out", "scalars", "vectors")
 
 
-def test_registers_that_are_no_operands_are_named() -> None:
-    lines = [
-        "ldmia %[scalars]!, {r4, r12}",
-        "vfma.f32 q0, q7, r4",
-        "vldr d14, [%[out]]",
-        "le lr, 1b",
-    ]
-    assert clobbered(lines) == ["lr", "q0", "q7", "r12", "r4"]
-    text = Blocks(1, 2, 4, "row", 72).definition("kp_one", lines, ("1", "2"))
-    assert '"lr", "q0", "q7", "r12", "r4", "cc", "memory"' in text
-    assert '[start] "+r"(start)' in text
+def test_assembly_is_for_mve() -> None:
+    text = Blocks(1, 2, 4, "row", 72).definition("kp_one", ["vmov q0, q7"], ("1", "2"))
+    assert text.index("__ARM_FEATURE_MVE") < text.index("vmov q0, q7") < text.index("#else")
+    assert '[start] "+r"(start)' in text and '"q0", "q7"' in text

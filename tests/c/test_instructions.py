@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_kp.c.instructions import Instructions
+from tvm_kp.c.instructions import Instructions, words
 
 NAMES = [f"r{k}" for k in range(8)]
 ACCESSES = st.lists(
@@ -70,6 +70,34 @@ def test_pointers_go_on_by_themselves(places: tuple[int, ...], expected: list[st
     for place in places:
         code.vector("vld", 0, "x", place)
     assert [line.split(", ", 1)[1] for line in code.lines] == expected
+
+
+def test_predicated_accesses_are_marked() -> None:
+    code = Instructions()
+    code.access("vldrht.u16 q0", "x", 16, range(-254, 255, 2))
+    code.access("vldrh.u16 q1", "x", 16, range(-254, 255, 2))
+    code.apart("vstrbt.32 q1", "x", 1, "q6")
+    assert code.lines == [
+        *("vpst", "vldrht.u16 q0, [%[x], #16]!", "vldrh.u16 q1, [%[x]]"),
+        *("subw %[x], %[x], #15", "vpst", "vstrbt.32 q1, [%[x], q6]"),
+    ]
+    assert (code.away("x", 5), code.away("y", 5)) == (4, 5)
+
+
+@pytest.mark.parametrize(("counter", "inside"), [("r9", "r8"), ("r9", "r9"), ("lr", "lr")])
+def test_counters_with_other_uses_wait_in_memory(counter: str, inside: str) -> None:
+    code = Instructions()
+    code.loop(3, {}, {}, lambda _: code.lines.append(f"movs {inside}, #1"), counter)
+    shared = counter == inside
+    assert words(code.lines) == ["word1"] * shared
+    assert code.lines[2] == (f"str {counter}, %[word1]" if shared else f"movs {inside}, #1")
+    assert code.lines[-1] == ("le lr, 1b" if counter == "lr" else "bne 1b")
+
+
+def test_registers_that_are_lent_come_back() -> None:
+    code = Instructions()
+    code.lend("r9", lambda: code.loop(3, {}, {}, lambda _: None, "r9"))
+    assert code.lines[0] == "str r9, %[word_r9]" and code.lines[-1] == "ldr r9, %[word_r9]"
 
 
 def test_loops_are_as_long_as_they_go_back() -> None:

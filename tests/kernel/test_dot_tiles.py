@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from tvm import tirx
 
@@ -41,7 +42,15 @@ def tiles(
 
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),
-    [(472, 1, (8, 1)), (118, 1, (8, 1)), (12, 1, (4, 1)), (12, 2, (4, 2)), (1, 9, (4, 2))],
+    [
+        (472, 1, (8, 1)),
+        (118, 1, (8, 1)),
+        (12, 1, (8, 1)),
+        (27, 1, (4, 1)),
+        (4, 1, (4, 1)),
+        (12, 2, (4, 2)),
+        (1, 9, (4, 2)),
+    ],
 )
 def test_rows_and_columns(rows: int, columns: int, expected: tuple[int, int]) -> None:
     found = tiles(rows, columns, 16)
@@ -49,31 +58,57 @@ def test_rows_and_columns(rows: int, columns: int, expected: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize(
-    ("depth", "dtype", "lanes", "blocks", "tail"),
+    ("depth", "dtype", "lanes", "blocks"),
     [
-        (16, "int16", 8, 2, 0),
-        (12, "int16", 8, 2, 4),
-        (16, "int8", 16, 1, 0),
-        (10, "int8", 16, 1, 10),
-        (24, "int8", 8, 3, 0),
-        (120, "int8", 16, 8, 8),
+        (16, "int16", 8, 2),
+        (12, "int16", 8, 2),
+        (16, "int8", 16, 1),
+        (10, "int8", 16, 1),
+        (24, "int8", 8, 3),
+        (120, "int8", 16, 8),
     ],
 )
-def test_blocks(depth: int, dtype: str, lanes: int, blocks: int, tail: int) -> None:
+def test_blocks(depth: int, dtype: str, lanes: int, blocks: int) -> None:
     found = tiles(8, 1, depth, dtype)
-    assert (found.lanes, found.blocks, found.tail, found.copied) == (lanes, blocks, tail, False)
+    assert (found.lanes, found.blocks, found.copied) == (lanes, blocks, False)
+
+
+@pytest.mark.parametrize(
+    ("columns", "depth", "expected"),
+    [(8, 8, (2, 4)), (8, 9, (4, 2)), (2, 8, (4, 2)), (1, 8, (8, 1))],
+)
+def test_short_sums_have_tiles_of_four_columns(
+    columns: int, depth: int, expected: tuple[int, int]
+) -> None:
+    found = tiles(30, columns, depth)
+    assert (found.rows, found.columns) == expected
 
 
 @pytest.mark.parametrize(
     ("depth", "dtype", "gathered"),
-    [(3, "int16", True), (16, "int16", True), (17, "int16", False), (30, "int8", False)],
+    [
+        *((3, "int16", True), (16, "int16", True), (17, "int16", False)),
+        *((24, "int8", False), (11, "int8", True)),
+    ],
 )
 def test_columns_that_are_apart_are_gathered_or_copied(
     depth: int, dtype: str, gathered: bool
 ) -> None:
     found = tiles(8, 2, depth, dtype, apart=True)
     assert (found.gathered, found.copied) == (gathered, not gathered)
-    assert found.tail == (depth % found.lanes if gathered else 0)
+
+
+def test_bytes_that_are_far_apart_are_copied() -> None:
+    assert tiles(8, 17, 11, "int8", apart=True).gathered
+    assert not tiles(8, 18, 11, "int8", apart=True).gathered
+
+
+def test_little_is_written_out() -> None:
+    assert tiles(30, 8, 8).trip == 4
+    for rows, columns, depth in ((30, 8, 8), (472, 1, 118), (20, 4, 17), (8, 2, 3), (3, 40, 3)):
+        found = tiles(rows, columns, depth)
+        written = found.instructions * found.trip * found.written
+        assert written <= max(2 * 128, found.instructions)
 
 
 def test_constants_lie_as_tiles_read_them() -> None:
@@ -85,6 +120,22 @@ def test_constants_lie_as_tiles_read_them() -> None:
     assert not isinstance(factor, int)
     by = packed_numbers(found, factor, may_be_one=True)
     assert (by.form, by.down, by.across) == ("row", 4, 0)
+
+
+def test_factors_of_two_rows_lie_as_squares_of_sums_do() -> None:
+    found = tiles(6, 4, 8)
+    factor = found.product.factor
+    assert found.rows == 2 and not isinstance(factor, int)
+    by = packed_numbers(found, factor, may_be_one=True)
+    assert by.packing is not None and (by.form, by.down) == ("row", 4)
+    packed = by.packing.apply(np.arange(6, dtype=np.int32))
+    assert packed.tolist() == [0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5]
+
+
+def test_few_rows_need_few_zeros() -> None:
+    for rows, size in ((10, 12), (18, 20), (13, 16), (22, 24), (27, 28)):
+        packing = packed_blocks(tiles(rows, 1, 16)).packing
+        assert packing is not None and packing.size == size * 16
 
 
 def test_few_columns_are_copied_at_a_time() -> None:

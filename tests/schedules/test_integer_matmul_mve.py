@@ -68,14 +68,16 @@ def test_few_instructions_are_executed(model_of, m55, name):
 
 
 def test_activations_are_copied_if_they_are_apart_and_many(m55):
-    (function,) = m55.kernels([m55.case((1, 16), (16, 472), 1)]).values()
-    assert len(function.params) == 3 and "kp_dots8x1_2x8_16_1_none_one_16" in function.script()
-    (function,) = m55.kernels([m55.case((1, 17), (17, 472), 1)]).values()
-    assert len(function.params) == 3 and "3x8_16_tail1_1_none" in function.script()
-    (function,) = m55.kernels([m55.case((16, 3), (472, 16), 0)]).values()
-    assert len(function.params) == 3 and "2x8_16_kept_gathered_1_none" in function.script()
-    (function,) = m55.kernels([m55.case((17, 3), (472, 17), 0)]).values()
-    assert len(function.params) == 4 and "kp_columns16x8" in function.script()
+    def kernel(x, weights, side):
+        (function,) = m55.kernels([m55.case(x, weights, side)]).values()
+        return len(function.params), function.script()
+
+    params, script = kernel((1, 16), (16, 472), 1)
+    assert params == 3 and "kp_dots472x1_8x1_16x8_2x1_none_number_x16_kept_" in script
+    params, script = kernel((16, 3), (472, 16), 0)
+    assert params == 3 and "_number_x16_kept_gathered_1_3_out16_3_1" in script
+    params, script = kernel((17, 3), (472, 17), 0)
+    assert params == 4 and "kp_columns16x8" in script and "_x16_padded_24_1_" in script
 
 
 def test_numbers_that_are_far_apart_are_left_to_other_rules(m55):

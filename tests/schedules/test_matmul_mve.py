@@ -75,7 +75,7 @@ BARS = {
     "dense": (((1, 128), (128, 472), "right", (1, 472)), 31_700),
     "a factor on the left": (((1, 17, 4), (20, 17), "left"), 500),
     "factors on the right": (((1, 4, 2, 8), (4, 8, 59), "right", (4, 2, 59)), 1_900),
-    "sums without a loop": (((1, 16, 8), (8, 16), "left"), 410),
+    "sums without a loop": (((1, 16, 8), (8, 16), "left"), 415),
     "short sums": (((1, 2, 11, 4), (2, 4, 14), "right", (2, 11, 14)), 680),
     "few columns": (((1, 16, 3), (21, 16), "left"), 510),
 }

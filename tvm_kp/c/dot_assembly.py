@@ -1,227 +1,228 @@
-"""The assembly of a tile of dot products of integers, for a core with MVE.
+"""The assembly of a panel of dot products of integers, requantized, for a core with MVE.
 
-VMLADAVA adds eight products of int16, or sixteen of int8, to a core register with an even number.
-The operands are in odd registers; r7 is left out, since it may be the frame pointer.
+VMLADAVA adds eight products of int16, or sixteen of int8, to a core register with an even number;
+what becomes of four sums is done in vectors. The operands are in odd registers; r7 is left out,
+since it may be the frame pointer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 
+from tvm_kp.c.dot_panel import DotPanel
+from tvm_kp.c.instructions import Instructions, Places, shifted
+from tvm_kp.c.predicate import Predicate
 from tvm_kp.c.product_assembly import loop_of
+from tvm_kp.c.requantization import REACH, Requantization, multiples
 
 SUMS = ("r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr")
-COUNTER = "r9"
-_WRITTEN_OUT = 6  # blocks that need no loop
-# The loads of a block, by how many numbers it has and their bits: what is narrow is widened.
+# Only a low register may point to what is widened or narrowed.
+_POINTERS = {"out": "r3", "w": "r1", "x": "r5", "start": "r9", "factor": "r11"}
+_WRITTEN_OUT = 6  # groups of products that need no loop
+# The loads of a group, by how many numbers it has and their bits: what is narrow is widened.
 _LOADS = {
     **{(4, 8): "vldrb.s32", (8, 8): "vldrb.s16", (16, 8): "vldrb.u8"},
     **{(4, 16): "vldrh.s32", (8, 16): "vldrh.u16"},
 }
 
 
-@dataclass(frozen=True)
-class DotTile:
-    """``rows`` of weights times ``columns`` of activations, ``blocks`` of ``lanes`` products each.
+class DotAssembly:
+    """The instructions of a panel: ``lines``.
 
-    The activations have ``bits``. The sums start at 0, at a number for each ``row`` or at one for
-    each sum of the ``tile``, as ``start`` says; the first column's sums come first. The last block
-    of activations may have no more than a ``tail``. Where activations are ``kept``, they are in
-    vectors ``%q[x<column>_<block>]``, and may have been ``gathered``.
+    ``pointers`` are the registers of the operands; that of a factor which is in no memory has the
+    number.
     """
 
-    rows: int
-    columns: int
-    blocks: int
-    lanes: int
-    bits: int
-    start: str
-    tail: int = 0
-    kept: bool = False
-    gathered: bool = False
+    def __init__(self, panel: DotPanel) -> None:
+        self._panel, self._code = panel, Instructions()
+        self.pointers = {
+            n: r for n, r in _POINTERS.items() if n != "start" or panel.start != "none"
+        }
+        self._sums = SUMS[: panel.height * panel.width]
+        kept = panel.width * panel.dots if panel.kept else 0
+        # Two rows of four columns leave one vector beside those for places.
+        free = (f"q{kept}", f"q{kept + (panel.height > 2)}")
+        self._offsets, self._weights = free[0], free if panel.kept else ("q2", "q3")
+        self._dots = panel.dots - self._has_tail  # groups that are all loaded in one way
+        before, times, unroll = loop_of(self._dots, panel.dots if panel.kept else _WRITTEN_OUT)
+        self._before, self._groups = before, unroll if times > 1 else max(1, self._dots)
+        self._counters = self._assign()
+        self._predicate = Predicate(self._code.lines)
+        self._after = Requantization(panel, self._code, self._predicate, self._sums, free)
+        self._write()
 
     @property
-    def depth(self) -> int:
-        """Products of a sum."""
-        return self.blocks * self.lanes - (self.lanes - self.tail if self.tail else 0)
-
-    @property
-    def sums(self) -> tuple[str, ...]:
-        return SUMS[: self.rows * self.columns]
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of four sums."""
-        return len(self.sums) // 4
-
-    @property
-    def free(self) -> tuple[str, ...]:
-        """Vectors for two vectors of sums and their factors."""
-        return ("%q[t0]", "%q[t1]", "%q[t2]", "%q[t2]") if self.kept else ("q0", "q1", "q2", "q3")
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Vectors for weights of two rows."""
-        return self.free[:2] if self.kept else self.free[2:]
-
-    def activations(self, column: int, block: int) -> str:
-        """The vector with a block of activations."""
-        return f"%q[x{column}_{block}]" if self.kept else f"q{column}"
-
-    def load(self, column: int, block: int, then: str = "") -> str:
-        """Load a block of activations; ``then`` marks the load as one that is predicated."""
-        nbytes = self.lanes * self.bits // 8
-        place = f"[%[x{column}]], #{nbytes}" if self.moves else f"[%[x{column}], #{nbytes * block}]"
-        return f"{self._load(then)} {self.activations(column, block)}, {place}"
-
-    def _load(self, then: str) -> str:
-        verb, size = _LOADS[self.lanes, self.bits].split(".")
-        return f"{verb}{then}.{size}"
-
-    def keep(self, column: int, block: int) -> Iterator[str]:
-        """Load a block of activations that is kept: at ``%[x<column>]``, or at ``%q[steps]``
-        from there; ``%[tail]`` is how many numbers the last block has."""
-        then = ""
-        if self.tail and block == self.blocks - 1:
-            then = "t"
-            yield from (f"vctp.{128 // self.lanes} %[tail]", "vpst")
-        offset = f"#{self.lanes * self.bits // 8 * block}"
-        if self.gathered:
-            offset = "%q[steps]" + (", uxtw #1" if self.bits == 16 else "")
-        vector = self.activations(column, block)
-        yield f"{self._load(then)} {vector}, [%[x{column}], {offset}]"
-
-    @property
-    def looped(self) -> tuple[int, int, int]:
-        """Blocks in front of the loop, times around it, and blocks in it; a tail comes behind."""
-        return loop_of(self.blocks - self._has_tail, _WRITTEN_OUT)
-
-    @property
-    def moves(self) -> bool:
-        """Whether the assembly changes the pointers to activations."""
-        return self.looped[1] > 0
-
-    @cached_property
     def lines(self) -> list[str]:
-        """The instructions; ``%[w]``, ``%[x0]``, ``%[x1]`` and ``%[start]`` are operands."""
-        before, times, unroll = self.looped
-        lines = list(self._first_sums(before > 0 or not times))
-        for block in range(before):
-            lines += self._block(block, block == 0 and self.start == "none")
-        if times:
-            lines += [f"movw {COUNTER}, #{times}", "1:"]
-            lines += [line for k in range(unroll) for line in self._block(k, False)]
-            lines += [f"subs {COUNTER}, #1", "bne 1b"]
-        if self._has_tail:
-            lines += self._block(self.blocks - 1, self.blocks == 1 and self.start == "none")
-        return lines
-
-    @property
-    def clobbered(self) -> list[str]:
-        """The registers that are neither operands nor sums."""
-        if self.kept:
-            return [name for name in self.sums if name != "lr" or self.start == "none"]
-        return [*self.free, *([COUNTER] if self.moves or self._has_tail else [])]
+        return self._code.lines
 
     @property
     def _has_tail(self) -> bool:
-        """Whether the last block is loaded in another way than others."""
-        return self.tail > 0 and not self.kept
+        """Whether the last group is loaded in another way than others."""
+        return self._panel.tail > 0 and not self._panel.kept
 
-    def _first_sums(self, products: bool) -> Iterator[str]:
-        """Where sums start; at none if they may be ``products``."""
-        if self.start == "none":
-            yield from () if products else (f"mov {name}, #0" for name in self.sums)
+    def _assign(self) -> dict[str, tuple[str, bool]]:
+        """The registers that loops count in, and whether these are lent, by the names of loops."""
+        panel, pointers = self._panel, _POINTERS
+        free = [*SUMS[len(self._sums) :]]
+        free[:0] = [pointers["start"]] * (panel.start == "none")
+        free[:0] = [pointers["factor"]] * (panel.factor == "number")
+        one, kept = [pointers["factor"]] * (panel.factor == "one"), [pointers["x"]] * panel.kept
+        # Trips of the loops, the innermost first, and registers of what is not used in them.
+        loops = {
+            "groups": (self._dots // self._groups, [pointers["out"]]),
+            "tiles": (panel.rows // panel.height // panel.trip, [*kept, *one]),
+            "columns": (panel.columns // panel.width // panel.across, one),
+            "blocks": (panel.blocks // panel.together, list[str]()),
+        }
+        counters: dict[str, tuple[str, bool]] = {}
+        for name, (trips, idle) in loops.items():
+            taken = [register for register, _ in counters.values()]
+            lent = [register for register in idle if register not in taken]
+            if trips > 1 and (free or lent):
+                counters[name] = (free.pop(), False) if free else (lent[0], True)
+        return counters
+
+    def _repeat(
+        self,
+        name: str,
+        count: int,
+        written: int,
+        at: Places,
+        step: Places,
+        body: Callable[[Places], None],
+    ) -> None:
+        """``body`` for ``count`` places, ``written`` times in a loop if that has several trips."""
+        trips, before = divmod(count, written)
+        if trips < 2:
+            trips, before = 0, count
+
+        def straight(times: int, there: Places) -> None:
+            for k in range(times):
+                body(shifted(there, step, k))
+
+        def write(there: Places) -> None:
+            self._predicate.forget()
+            straight(written, there)
+
+        straight(before, at)
+        if not trips:
             return
-        each = self.start == "tile" or self.columns == 1
-        loaded = self.sums if each else self.sums[: self.rows]
-        yield f"ldmia %[start], {{{', '.join(loaded)}}}"
-        if not each:
-            pairs = zip(self.sums[self.rows :], loaded, strict=True)
-            yield from (f"mov {name}, {other}" for name, other in pairs)
+        # A counter that has other uses inside is kept in memory.
+        counter, lent = self._counters.get(name, (SUMS[0], False))
+        onward = {pointer: written * nbytes for pointer, nbytes in step.items()}
+        begin = shifted(at, step, before)
+        loop = partial(self._code.loop, trips, begin, onward, write, counter)
+        self._code.lend(counter, loop) if lent else loop()
+        self._predicate.forget()
 
-    def _block(self, index: int, fresh: bool) -> Iterator[str]:
-        """Add a block of products to every sum, or make them the sums if these are ``fresh``."""
-        if self._has_tail and index == self.blocks - 1:
-            yield from (f"movs {COUNTER}, #{self.tail}", f"vctp.{128 // self.lanes} {COUNTER}")
-            yield f"vps{'t' * self.columns}"
-            yield from (self.load(column, index, "t") for column in range(self.columns))
-        elif not self.kept:
-            yield from (self.load(column, index) for column in range(self.columns))
-        multiply = f"{'vmladav' if fresh else 'vmladava'}.s{128 // self.lanes}"
-        for row in range(self.rows):
-            weights = self.weights[row % 2]
-            yield f"{_LOADS[self.lanes, 8]} {weights}, [%[w]], #{self.lanes}"
-            for column in range(self.columns):
-                total = self.sums[column * self.rows + row]
-                yield f"{multiply} {total}, {weights}, {self.activations(column, index)}"
+    def _write(self) -> None:
+        panel = self._panel
+        self._after.set_up()
+        sizes = {"w": 1, "x": panel.bits // 8, "out": panel.out_bits // 8, "start": 4, "factor": 4}
+        steps = {n: size * step for (n, size), step in zip(sizes.items(), panel.steps, strict=True)}
+        begin = dict.fromkeys(self.pointers, 0)
+        self._repeat("blocks", panel.blocks, panel.together, begin, steps, self._block)
 
+    def _block(self, at: Places) -> None:
+        panel, tiles = self._panel, self._panel.down
+        self._after.set_up_block(at)
+        whole, rest = divmod(panel.columns, panel.width)
+        step = {
+            "x": panel.width * panel.x_column * panel.bits // 8,
+            "out": panel.width * panel.out_column * panel.out_bits // 8,
+            "start": tiles * panel.bytes_of(panel.start) if panel.start == "tile" else 0,
+            "factor": tiles * panel.bytes_of(panel.factor) if panel.factor == "tile" else 0,
+        }
+        column = partial(self._column, panel.width)
+        self._repeat("columns", whole, panel.across, at, step, column)
+        if rest:
+            self._column(rest, shifted(at, step, whole))
 
-@dataclass(frozen=True)
-class Requantization:
-    """What becomes of vectors of four sums.
+    def _column(self, columns: int, at: Places) -> None:
+        panel = self._panel
+        if panel.tail:
+            self._predicate.first(panel.tail, 128 // panel.lanes)
+        if panel.kept:
+            self._keep(columns, at["x"])
+        whole, rest = divmod(panel.rows, panel.height)
+        step = {
+            "w": panel.weights[0],
+            "out": panel.height * panel.out_row * panel.out_bits // 8,
+            "start": panel.bytes_of(panel.start),
+            "factor": panel.bytes_of(panel.factor),
+        }
+        tile = partial(self._tile, panel.height, columns)
+        self._repeat("tiles", whole, panel.trip, at, step, tile)
+        if rest:
+            self._tile(rest, columns, shifted(at, step, whole))
 
-    ``factor`` is ``one`` vector ``%[by]`` for all, or where one is for each ``row`` or sum of the
-    ``tile``. Results have ``bits``; they are ``apart`` by the vector ``%[places]``, or neighbors.
-    Where there is a ``rest``, the last vector of a row of tiles may lack some.
-    """
+    def _keep(self, columns: int, x: int) -> None:
+        """Load the activations of a column of tiles."""
+        panel = self._panel
+        if panel.gathered:
+            self._code.lines += multiples(self._offsets, 128 // panel.lanes, panel.x_step)
+        for column, group in product(range(columns), range(panel.dots)):
+            place = column * panel.x_column + group * panel.lanes * panel.x_step
+            lacks = panel.tail > 0 and group == panel.dots - 1
+            self._load(f"q{column * panel.dots + group}", x + place * panel.bits // 8, lacks)
 
-    tile: DotTile
-    factor: str
-    bits: int
-    left: int
-    apart: bool
-    rest: bool
+    def _load(self, vector: str, place: int, lacks: bool) -> None:
+        """Load a group of activations."""
+        panel = self._panel
+        verb, size = _LOADS[panel.lanes, panel.bits].split(".")
+        name = f"{verb}{'t' if lacks else ''}.{size} {vector}"
+        if panel.gathered:
+            scaled = ", uxtw #1" if panel.bits == 16 else ""
+            self._code.apart(name, "x", place, self._offsets + scaled)
+        else:
+            self._code.access(name, "x", place, REACH[panel.bits])
 
-    @property
-    def moves(self) -> bool:
-        """Whether the assembly changes the pointers to results."""
-        return self.tile.kept and not self.apart
+    def _tile(self, rows: int, columns: int, at: Places) -> None:
+        panel = self._panel
+        self._first_sums(columns, at)
+        group = 0 if panel.kept else panel.lanes * panel.bits // 8
+        operands = {name: at[name] for name in ("w", "x")}
+        step = {"w": panel.weights[1], "x": group}
+        self._group = 0
+        add = partial(self._add, rows, columns, False)
+        self._repeat("groups", self._dots, self._groups, operands, step, add)
+        if self._has_tail:
+            self._add(rows, columns, True, shifted(operands, step, self._dots))
+        self._after.write(rows, columns, at)
 
-    def lines(self) -> Iterator[str]:
-        """The instructions; ``%[out0]``, ``%[out1]``, ``%[factor]`` and ``%[rows]`` are operands.
+    def _first_sums(self, columns: int, at: Places) -> None:
+        """Where sums start; at none if the first products can be the sums."""
+        panel, code = self._panel, self._code
+        looped = self._dots > self._groups
+        self._fresh = panel.start == "none" and (self._before > 0 or not looped)
+        if panel.start == "none":
+            code.lines += [] if self._fresh else [f"mov {name}, #0" for name in self._sums]
+            return
+        loaded = self._sums[: panel.height * (columns if panel.start == "tile" else 1)]
+        if panel.start == "tile" and len(self._sums) - len(loaded) <= 2:
+            loaded = self._sums  # Those of columns that the tile lacks, too: they do no harm.
+        code.words(loaded, "start", at["start"])
+        if panel.start == "row" and columns == 2:
+            pairs = zip(self._sums[panel.height :], loaded, strict=True)
+            code.lines += [f"mov {name}, {other}" for name, other in pairs]
 
-        ``%[rows]`` counts what is left from the last vector along a column on.
-        """
-        vectors = range(self.tile.vectors)
-        for k in vectors:
-            sums, vector = self.tile.sums[4 * k : 4 * k + 4], self.tile.free[k]
-            yield f"vmov {vector}[2], {vector}[0], {sums[0]}, {sums[2]}"
-            yield f"vmov {vector}[3], {vector}[1], {sums[1]}, {sums[3]}"
-        for k in vectors:
-            yield from self._scaled(k)
-        for vector in self.tile.free[: self.tile.vectors]:
-            yield f"vqmovnb.s32 {vector}, {vector}"
-            if self.bits == 8:
-                yield f"vqmovnb.s16 {vector}, {vector}"
-        yield from self._stores()
-
-    def _scaled(self, k: int) -> Iterator[str]:
-        vector = self.tile.free[k]
-        if self.left:
-            # It saturates to other numbers than ``requantize`` does, but what becomes of either
-            # is out of the range of the result.
-            yield f"vqshl.s32 {vector}, {vector}, #{self.left}"
-        shared = self.factor == "row" and self.tile.columns == 2
-        by = "%q[by]" if self.factor == "one" else self.tile.free[2 if shared else 2 + k]
-        if self.factor != "one" and not (shared and k):
-            yield f"vldrw.u32 {by}, [%[factor], #{16 * k}]"
-        yield f"vrmulh.s32 {vector}, {vector}, {by}"
-
-    def _stores(self) -> Iterator[str]:
-        vectors = self.tile.vectors
-        predicated = vectors if self.tile.columns == 2 else 1  # the last of them
-        for k in range(vectors):
-            may_lack = self.rest and k >= vectors - predicated
-            if self.rest and k == vectors - predicated:
-                yield "vctp.32 %[rows]"
-                yield f"vps{'t' * predicated}"
-            yield self._store(k, "t" if may_lack else "")
-
-    def _store(self, k: int, then: str) -> str:
-        size, scaled = ("b", "") if self.bits == 8 else ("h", ", uxtw #1")
-        places = f", %q[places]{scaled}" if self.apart else ""
-        advance = f", #{self.bits // 2}" if self.moves else ""
-        return f"vstr{size}{then}.32 {self.tile.free[k]}, [%[out{k}]{places}]{advance}"
+    def _add(self, rows: int, columns: int, lacks: bool, at: Places) -> None:
+        """Add a group of products to every sum, or make them the sums if these are fresh."""
+        panel, code = self._panel, self._code
+        apart = panel.x_column * panel.bits // 8
+        loaded = {column: at["x"] + column * apart for column in range(columns) if not panel.kept}
+        # The nearest one first, as the pointer may have to go to and fro.
+        for column in sorted(loaded, key=lambda column: abs(code.away("x", loaded[column]))):
+            self._load(f"q{column}", loaded[column], lacks)
+        multiply = f"{'vmladav' if self._fresh else 'vmladava'}.s{128 // panel.lanes}"
+        for row in range(rows):
+            weights = self._weights[row % 2]
+            load = f"{_LOADS[panel.lanes, 8]} {weights}"
+            code.access(load, "w", at["w"] + row * panel.lanes, REACH[8])
+            for column in range(columns):
+                vector = f"q{column * panel.dots + self._group if panel.kept else column}"
+                total = self._sums[column * panel.height + row]
+                code.lines.append(f"{multiply} {total}, {weights}, {vector}")
+        self._fresh, self._group = False, self._group + 1

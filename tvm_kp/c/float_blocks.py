@@ -8,17 +8,15 @@ one after the other, how many, and how many numbers the operands of the next are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tvm_kp.c.inline_assembly import inline_assembly
 from tvm_kp.c.instructions import Instructions, Places
 from tvm_kp.c.plain_sums import plain_sums
 
 VECTORS = 8  # registers
 PATTERN = r"(\d+)x(\d+)x(\d+)_(none|row|tile)_(\d+)(?:_(\d+)_(\d+)_(\d+)_(\d+))?"
-
-_REGISTER = re.compile(r"\b(?:r\d+|lr|q\d)\b")
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,7 @@ class Blocks:
         start = "" if self.start == "none" else ", const float *start"
         yield f"{name}(float *out, const float *scalars, const float *vectors{start}) {{"
         yield "#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"
-        yield "  __asm__ volatile("
-        yield from (f'      "{line}\\n\\t"' for line in lines)
-        moved = ", ".join(f'[{one}] "+r"({one})' for one in self.pointers)
-        yield f"      : {moved}"
-        yield "      :"
-        changed = ", ".join(f'"{one}"' for one in (*clobbered(lines), "cc", "memory"))
-        yield f"      : {changed});"
+        yield from inline_assembly(lines, dict.fromkeys(self.pointers, "float *"))
         yield "#else"
         yield from self._plain(operands)
         yield "#endif"
@@ -105,8 +97,3 @@ class Blocks:
         yield from (f"  {line}" for line in sums)
         yield from (f"    {pointer} += {step};" for pointer, step in self._step.items() if step)
         yield "  }"
-
-
-def clobbered(lines: Sequence[str]) -> list[str]:
-    """The registers that assembly changes beside its operands."""
-    return sorted({name for line in lines for name in _REGISTER.findall(line)})

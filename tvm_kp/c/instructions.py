@@ -6,6 +6,7 @@ access reaches it from where the pointer is, or an instruction more takes it the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tvm_kp.c.thumb import advanced, load_name, number
@@ -15,12 +16,18 @@ Places = Mapping[str, int]  # bytes from where operands begin, by their names
 LANES = 4  # of a vector
 
 _VECTOR, _PAIR, _WORD = range(-508, 509, 4), range(-1020, 1021, 4), range(-255, 256)
+_WORD_NAME = "word"  # with which the names of operands begin that are words in memory
 _FARTHEST = 1000  # instructions that LE goes back at most
 
 
 def shifted(places: Places, step: Places, times: int = 1) -> dict[str, int]:
-    """``times`` steps on."""
-    return {pointer: place + times * step[pointer] for pointer, place in places.items()}
+    """``times`` steps on; pointers that have no step stay."""
+    return {pointer: place + times * step.get(pointer, 0) for pointer, place in places.items()}
+
+
+def words(lines: Sequence[str]) -> list[str]:
+    """The operands of instructions that are words in memory."""
+    return sorted({name for line in lines for name in re.findall(rf"%\[({_WORD_NAME}\w*)\]", line)})
 
 
 class Instructions:
@@ -32,29 +39,47 @@ class Instructions:
         # The last access of a pointer, if it can take it on: its line, and by how many bytes.
         self._open: dict[str, tuple[int, Collection[int]]] = {}
 
+    def access(self, name: str, pointer: str, place: int, reach: Collection[int]) -> None:
+        """Load or store as ``name`` says: an instruction that can take its pointer on, or reach
+        over, so many bytes. It is predicated if that ends in t."""
+        away = self._taken(pointer, place)
+        if away and away not in reach:
+            self.go(pointer, place)
+            away = 0
+        self._predicate(name)
+        if away:
+            self.lines.append(f"{name}, [%[{pointer}], #{away}]!")
+            self._at[pointer] = place
+        else:
+            self._last(f"{name}, [%[{pointer}]]", pointer, reach)
+
+    def apart(self, name: str, pointer: str, place: int, offsets: str) -> None:
+        """The same for numbers that are at ``offsets`` from a place."""
+        self.go(pointer, place)
+        self._predicate(name)
+        self.lines.append(f"{name}, [%[{pointer}], {offsets}]")
+
+    def away(self, pointer: str, place: int) -> int:
+        """How far a place is from where a pointer is."""
+        return place - self._at.get(pointer, 0)
+
     def vector(self, verb: str, vector: int, pointer: str, place: int, lanes: int = LANES) -> None:
         """Load or store the first lanes of a vector, as ``verb``, vld or vst, says."""
         if lanes < LANES:
             self._lanes(verb, vector, lanes, pointer, place)
             return
-        name = f"{verb}rw.{'u32' if verb == 'vld' else '32'} q{vector}"
-        away = self._taken(pointer, place)
-        if away in _VECTOR and away:
-            self.lines.append(f"{name}, [%[{pointer}], #{away}]!")
-            self._at[pointer] = place
-            return
-        self.go(pointer, place)
-        self._access(f"{name}, [%[{pointer}]]", pointer, _VECTOR)
+        size = "u32" if verb == "vld" else "32"
+        self.access(f"{verb}rw.{size} q{vector}", pointer, place, _VECTOR)
 
     def words(self, registers: Sequence[str], pointer: str, place: int) -> None:
         """Load ascending registers."""
         self.go(pointer, place)
         if len(registers) > 2:
             text = f"ldmia %[{pointer}], {{{', '.join(registers)}}}"
-            self._access(text, pointer, (4 * len(registers),))
+            self._last(text, pointer, (4 * len(registers),))
             return
         name = load_name(registers)
-        self._access(f"{name}, [%[{pointer}]]", pointer, _WORD if len(registers) == 1 else _PAIR)
+        self._last(f"{name}, [%[{pointer}]]", pointer, _WORD if len(registers) == 1 else _PAIR)
 
     def words_apart(self, registers: Sequence[str], pointer: str, place: int) -> None:
         """Load registers from near where the pointer stays."""
@@ -77,8 +102,16 @@ class Instructions:
         for k in range(times):
             body(shifted(at, step, k))
 
-    def loop(self, times: int, at: Places, step: Places, body: Callable[[Places], None]) -> None:
-        """``body``, ``times`` around a loop from places that are a ``step`` apart."""
+    def loop(
+        self,
+        times: int,
+        at: Places,
+        step: Places,
+        body: Callable[[Places], None],
+        counter: str = "lr",
+    ) -> None:
+        """``body``, ``times`` around a loop from places that are a ``step`` apart; it is the body's
+        own business what else it changes, but for the ``counter``."""
         for pointer, place in at.items():
             self.go(pointer, place)
         self._open.clear()
@@ -89,14 +122,21 @@ class Instructions:
         self._open.clear()
         self._at.update(shifted(at, step, times))
         inside = self.lines[first:]
-        labels = [int(line[:-1]) for line in inside if line.endswith(":")]
-        label = max(labels, default=0) + 1
-        saved, restored = ([], []) if label == 1 else (["push {lr}"], ["pop {lr}"])
-        back = [f"le lr, {label}b"]
-        if len(inside) > _FARTHEST:
-            back = ["subs lr, lr, #1", f"bne {label}b"]
-        start = [*number("lr", times), f"{label}:", *saved]
-        self.lines[first:] = [*start, *inside, *restored, *back]
+        label = max((int(line[:-1]) for line in inside if line.endswith(":")), default=0) + 1
+        if any(re.search(rf"\b{counter}\b", line) for line in inside):
+            word = f"%[{_WORD_NAME}{label}]"
+            inside = [f"str {counter}, {word}", *inside, f"ldr {counter}, {word}"]
+        back = [f"subs {counter}, {counter}, #1", f"bne {label}b"]
+        if counter == "lr" and len(inside) <= _FARTHEST:
+            back = [f"le lr, {label}b"]
+        self.lines[first:] = [*number(counter, times), f"{label}:", *inside, *back]
+
+    def lend(self, register: str, body: Callable[[], None]) -> None:
+        """``body``, which may change a register that is needed behind it."""
+        word = f"%[{_WORD_NAME}_{register}]"
+        self.lines.append(f"str {register}, {word}")
+        body()
+        self.lines.append(f"ldr {register}, {word}")
 
     def _size(self, body: Callable[[Places], None], at: Places) -> int:
         """The instructions of ``body``."""
@@ -114,15 +154,18 @@ class Instructions:
             return
         self.go(pointer, place)
         named = ", ".join(f"s{first + lane}" for lane in range(count))
-        self._access(f"{verb}mia %[{pointer}], {{{named}}}", pointer, (4 * count,))
+        self._last(f"{verb}mia %[{pointer}], {{{named}}}", pointer, (4 * count,))
 
-    def _access(self, text: str, pointer: str, onward: Collection[int]) -> None:
+    def _last(self, text: str, pointer: str, onward: Collection[int]) -> None:
         self._open[pointer] = len(self.lines), onward
         self.lines.append(text)
 
     def _apart(self, name: str, pointer: str, place: int) -> None:
         self._open.pop(pointer, None)
         self.lines.append(f"{name}, [%[{pointer}], #{place - self._at.get(pointer, 0)}]")
+
+    def _predicate(self, name: str) -> None:
+        self.lines += ["vpst"] * name.split(".")[0].endswith("t")
 
     def _taken(self, pointer: str, place: int) -> int:
         """How far from ``place`` the last access leaves the pointer."""

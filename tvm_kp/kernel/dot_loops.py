@@ -1,18 +1,19 @@
 """The loops of a product of integers in tiles of dot products, on a core with MVE.
 
-Activations whose columns are no whole blocks of neighbors are gathered in vectors, or in memory
-that the caller provides; then helpers that the C printer knows compute all rows of one or two
-columns.
+Activations whose columns are no neighbors are gathered in vectors, or in memory that the caller
+provides; a helper that the C printer knows computes all rows of these columns.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from tvm import tirx
 
 from tvm_kp.kernel.dot_tiles import DotTiles, packed_blocks
 from tvm_kp.kernel.integer_product import IntegerProduct
 from tvm_kp.kernel.product_tiles import Packed, block_offset
-from tvm_kp.kernel.statements import Index, address, call, repeat, sequence
+from tvm_kp.kernel.statements import Index, address, call
 from tvm_kp.kernel.tiled_loops import Batch, TiledLoops
 
 _REACH = 2**16 // 7  # how far apart numbers may be that are gathered, with offsets of 16 bits
@@ -47,42 +48,28 @@ class _Loops(TiledLoops):
         sizes = operand.depth, tiles.product.depth, operand.column, columns
         return [call(name, address(self._scratch, 0), source, *sizes)]
 
+    @property
+    def _inside(self) -> int | None:
+        return self._tiles.inside
+
     def _product(self, batch: Batch, first: Index, columns: int) -> tirx.Stmt:
-        width = self._tiles.columns
-        whole, rest = divmod(columns, width)
-
-        def tile(index: Index) -> tirx.Stmt:
-            return self._tile(batch, first, index, width)
-
-        unrolled = self._tiles.unrolled
-        tiles = [tile(k) for k in range(whole)] if unrolled else repeat("column", whole, tile)
-        return sequence(tiles + ([self._tile(batch, first, whole, rest)] if rest else []))
-
-    def _tile(self, batch: Batch, first: Index, index: Index, columns: int) -> tirx.Stmt:
-        """All rows of ``columns``, from tile ``index`` of those that begin with ``first`` on."""
-        tiles, out, place = self._tiles, self._tiles.product.out, (0, first + index)
         args: list[Index] = [
-            self._target(batch, place),
-            self._address(self._weights, batch, place),
-            self._columns(batch, first, index),
+            self._target(batch, (0, first)),
+            self._address(self._weights, batch, (0, first)),
+            self._columns(batch, first),
         ]
         if self._bias is not None:
-            args += [self._address(self._bias, batch, place), self._bias.down]
-        args.append(self._by(batch, place))
-        if isinstance(self._factor, Packed) and self._factor.form != "one":
-            args.append(self._factor.down)
-        args += [tiles.product.rows, out.row]
-        args += [tiles.column, out.column] if columns == 2 else []
-        args += [tiles.product.activations.depth] if tiles.gathered else []
+            args.append(self._address(self._bias, batch, (0, first)))
+        by = self._factor
+        args.append(self._address(by, batch, (0, first)) if isinstance(by, Packed) else by)
         return call(self._helper(columns), *args)
 
-    def _columns(self, batch: Batch, first: Index, index: Index) -> tirx.Expr:
+    def _columns(self, batch: Batch, first: Index) -> tirx.Expr:
         """Where the activations of a tile are."""
-        tiles = self._tiles
         if self._scratch is not None:
-            return address(self._scratch, index * (tiles.columns * tiles.column))
-        start = self._first(batch, first + index)
-        return address(self._params[tiles.product.activations.index], start)
+            return address(self._scratch, 0)
+        operand = self._tiles.product.activations
+        return address(self._params[operand.index], self._first(batch, first))
 
     def _first(self, batch: Batch, tile: Index) -> tirx.Expr:
         """The index of the first number of a tile among the activations."""
@@ -90,10 +77,31 @@ class _Loops(TiledLoops):
         return block_offset(batch, operand.batch) + tile * (self._tiles.columns * operand.column)
 
     def _helper(self, columns: int) -> str:
-        tiles = self._tiles
-        apart = "_apart" if tiles.product.out.row > 1 else ""
-        rest = "_rest" if tiles.product.rows % tiles.rows else ""
-        size = f"{tiles.rows}x{columns}_{tiles.blocks}x{tiles.lanes}_{tiles.bits}"
-        kept = f"_tail{tiles.tail}" if tiles.tail else ""
-        kept += "_kept" * tiles.kept + "_gathered" * tiles.gathered
-        return f"kp_dots{size}{kept}_{tiles.trip}_{self._forms}{apart}{rest}"
+        tiles, out = self._tiles, self._tiles.product.out
+        start = "none" if self._bias is None else self._bias.form
+        factor = self._factor.form if isinstance(self._factor, Packed) else "number"
+        left = f"_left{tiles.product.left}" if tiles.product.left else ""
+        parts = (
+            f"kp_dots{tiles.product.rows}x{columns}_{tiles.rows}x{tiles.columns}",
+            f"{tiles.product.depth}x{tiles.lanes}_{tiles.trip}x{tiles.written}_{start}_{factor}",
+            f"x{tiles.bits}" + "_padded" * tiles.copied + "_kept" * tiles.kept,
+            *(["gathered"] if tiles.gathered else []),
+            *(["rows"] if tiles.by_rows else []),
+            f"{tiles.column}_{tiles.step}",
+            f"out{out.dtype.removeprefix('int')}{left}_{out.row}_{out.column}",
+            *self._blocks(),
+        )
+        return "_".join(parts)
+
+    def _blocks(self) -> Iterator[str]:
+        """How many blocks are computed at once, and how far apart those of an operand are."""
+        product, axis = self._tiles.product, self._inside
+        if axis is None:
+            return
+        x = () if self._tiles.copied else product.activations.batch
+        operands = self._weights.batch, x, product.out.batch
+        numbers = (
+            one.batch if isinstance(one, Packed) else () for one in (self._bias, self._factor)
+        )
+        steps = (steps[axis] if steps else 0 for steps in (*operands, *numbers))
+        yield f"blocks{product.batch[axis]}x{self._tiles.together}_{'_'.join(map(str, steps))}"

@@ -51,6 +51,11 @@ class Tiling:
     def panel(self) -> int:
         """How many columns of activations are unpacked at a time."""
 
+    @property
+    def repeated(self) -> int:
+        """How often biases or factors that are one for a row lie in those of a tile."""
+        return 1
+
     def fitting(self, words: int) -> int:
         """How many columns of tiles may be unpacked that have ``words`` of int16 each."""
         return _SCRATCH_BYTES // (2 * words) * self.columns
@@ -180,8 +185,8 @@ def packed_numbers(tiles: Tiling, operand: Operand, may_be_one: bool) -> Packed:
         return Packed(operand.index, operand.batch, form="one")
     product, each, way = tiles.product, bool(operand.column), _way(tiles)
     rows = (tiles.down, tiles.rows)
-    columns = (tiles.across, tiles.columns) if each else (1, 1)
-    sizes = (product.rows, product.columns if each else 1)[::way]
+    columns = (tiles.across, tiles.columns) if each else (1, tiles.repeated)
+    sizes = (product.rows, product.columns if each else tiles.repeated)[::way]
     shape = (*_batch_shape(tiles, operand), *sizes)
     packing = packing_of(shape, (rows, columns)[::way], tiles.order, "rc"[::way])
     step = tiles.rows * columns[1]

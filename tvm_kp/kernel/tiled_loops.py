@@ -44,6 +44,11 @@ class TiledLoops(ABC):
             _flat(param, packings.get(index)) for index, param in enumerate(function.params)
         ]
 
+    @property
+    def _inside(self) -> int | None:
+        """The axis of blocks that ``_product`` computes at once, if it does."""
+        return None
+
     @abstractmethod
     def _copy(self, batch: Batch, first: Index, columns: int) -> list[tirx.Stmt]:
         """Unpack ``columns`` of activations from the tile ``first`` on."""
@@ -55,10 +60,10 @@ class TiledLoops(ABC):
     def function(self) -> tirx.PrimFunc:
         extents, steps = self._tiling.product.batch, self._tiling.product.activations.batch
         batch: list[Index] = [
-            tirx.Var(f"batch{axis}", "int32") if extent > 1 else 0
+            tirx.Var(f"batch{axis}", "int32") if extent > 1 and axis != self._inside else 0
             for axis, extent in enumerate(extents)
         ]
-        axes = [axis for axis, extent in enumerate(extents) if extent > 1]
+        axes = [axis for axis, extent in enumerate(extents) if extent > 1 and axis != self._inside]
         # The activations of a block are unpacked once, for all that is multiplied by them.
         inner = [axis for axis in axes if not steps[axis]]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tvm_kp.c.float_blocks import Blocks, clobbered
+from tvm_kp.c.float_blocks import Blocks
 from tvm_kp.c.fpu_helpers import is_sums, parse_sums
+from tvm_kp.c.inline_assembly import clobbered
+from tvm_kp.c.instructions import words
 from tvm_kp.c.outer_helpers import is_outer, parse_outer
 from tvm_kp.c.stationary_helpers import is_stationary, parse_stationary
 
@@ -34,14 +36,18 @@ def _scalar(name: str) -> Iterator[str]:
     zero = ("zero",) if tile.starts_at_zero else ()
     changed = dict.fromkeys(tile.changed, "=&r")
     clobbered = [f"s{k}" for k in range(tile.registers)]
-    yield from _assembly(tile.lines, changed, (*tile.kept, *zero), values, clobbered)
+    kept = dict.fromkeys((*tile.kept, *zero), "r")
+    yield from _assembly(tile.lines, changed, kept, values, clobbered)
 
 
 def _blocks(name: str, blocks: Blocks, lines: Sequence[str]) -> Iterator[str]:
     """What ``float_blocks`` has in C."""
     yield _head(name, ("out", "scalars", "vectors"), blocks.start)
     values = {pointer: f"ptr %{pointer}" for pointer in blocks.pointers}
-    yield from _assembly(lines, dict.fromkeys(values, "=&r"), (), values, clobbered(lines))
+    changed, kept = dict.fromkeys(values, "=&r"), dict.fromkeys(words(lines), "*m")
+    yield from (f"  %{word} = alloca i32" for word in kept)
+    values |= {word: f"ptr elementtype(i32) %{word}" for word in kept}
+    yield from _assembly(lines, changed, kept, values, clobbered(lines))
 
 
 def _head(name: str, pointers: Sequence[str], start: str) -> str:
@@ -52,13 +58,13 @@ def _head(name: str, pointers: Sequence[str], start: str) -> str:
 def _assembly(
     lines: Sequence[str],
     changed: Mapping[str, str],
-    kept: Sequence[str],
+    kept: Mapping[str, str],
     values: Mapping[str, str],
     clobbered: Sequence[str],
 ) -> Iterator[str]:
     """The instructions, whose operands start as ``values``, and the end of the function.
 
-    ``changed`` are those that they change, with LLVM's constraints.
+    ``changed`` are those that they change, ``kept`` the others, with LLVM's constraints.
     """
     count = len(changed)
     text = "\\0A".join(lines)
@@ -66,7 +72,7 @@ def _assembly(
         text = text.replace(f"%[{operand}]", f"${place}")
     for place, operand in enumerate(kept, 2 * count):
         text = text.replace(f"%[{operand}]", f"${place}")
-    constraints = [*changed.values(), *map(str, range(count)), *("r" for _ in kept)]
+    constraints = [*changed.values(), *map(str, range(count)), *kept.values()]
     constraints += [f"~{{{register}}}" for register in (*clobbered, "cc", "memory")]
     arguments = ", ".join(values[operand] for operand in (*changed, *kept))
     types = ", ".join(values[operand].split()[0] for operand in changed)
