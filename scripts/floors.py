@@ -11,11 +11,12 @@ one load takes neighbors in memory: what other ways of a product there may be, t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tvm import tirx
 from tvm.s_tir import Schedule
 
+from tvm_kp.c.join_parameters import Joined, kept_parameters
 from tvm_kp.kernel.float_product import FloatProduct, find_float_product
 from tvm_kp.kernel.integer_product import IntegerProduct, Operand, find_integer_product
 
@@ -30,14 +31,14 @@ Tiles = tuple[int, Cost, Callable[[int], float]]
 
 
 def floor(
-    function: tirx.PrimFunc, isa: Collection[str], operands: int | None = None
+    function: tirx.PrimFunc, isa: Collection[str], joined: Sequence[Joined] = ()
 ) -> float | None:
     """The instructions of a call, at least; None if ``function`` is no product of the rules.
 
-    ``function`` is not scheduled, and takes so many ``operands`` then, if some of its parameters
-    are joined; ``isa`` are the flags of a target with DSP and an FPU.
+    ``function`` is not scheduled, and then has parameters that are ``joined``; ``isa`` are the
+    flags of a target with DSP and an FPU.
     """
-    call = 1 + (len(function.params) if operands is None else operands)
+    call = len(kept_parameters(len(function.params), joined)) + 1
     integers = find_integer_product(function)
     if integers is not None:
         return call + _of_integers(integers, "mve" in isa)

@@ -23,7 +23,6 @@ from floors import floor
 from workloads import WORKLOADS, sample
 
 from tvm_kp import Options, Target, report, tuning, tuning_records
-from tvm_kp.c.join_parameters import kept_parameters
 from tvm_kp.cli import console
 from tvm_kp.cli.options import names, positive
 from tvm_kp.errors import InputError, TvmKpError
@@ -37,7 +36,8 @@ SHIPPED = Path(__file__).parent.parent / "schedules" / "records"
 TRIALS = 1000  # of a network
 # The speed-up from which on what is written out is worth its flash: floats write out more.
 WORTH = {"integers": 1.02, "floats": 1.08}
-# Up to which a way is as good as another, and from how often something is written out it is not.
+# A way that costs up to NEAR times as much as another is as good; what is written out more than
+# COSTLY times takes flash.
 NEAR, COSTLY = 1.01, 2
 
 
@@ -168,9 +168,7 @@ def _means(costs: Sequence[tuple[float, float, float]]) -> tuple[float, ...]:
 
 
 def _floor(progress: Progress, isa: Sequence[str]) -> float:
-    task = progress.task
-    operands = len(kept_parameters(len(task.function.params), task.joined))
-    least = floor(task.function, isa, operands)
+    least = floor(progress.task.function, isa, progress.task.joined)
     assert least is not None, f"{progress.task.label} is a product that has no floor"
     return least
 

@@ -76,10 +76,12 @@ def test_predicated_accesses_are_marked() -> None:
     code = Instructions()
     code.access("vldrht.u16 q0", "x", 16, range(-254, 255, 2))
     code.access("vldrh.u16 q1", "x", 16, range(-254, 255, 2))
-    code.apart("vstrbt.32 q1", "x", 1, "q6")
+    code.apart("vstrbt.32 q1", "x", 1, "q6", bits=8)
+    code.apart("vldrh.u16 q1", "x", 1, "q6", bits=16)
     assert code.lines == [
         *("vpst", "vldrht.u16 q0, [%[x], #16]!", "vldrh.u16 q1, [%[x]]"),
         *("subw %[x], %[x], #15", "vpst", "vstrbt.32 q1, [%[x], q6]"),
+        "vldrh.u16 q1, [%[x], q6, uxtw #1]",
     ]
     assert (code.away("x", 5), code.away("y", 5)) == (4, 5)
 

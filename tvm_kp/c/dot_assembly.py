@@ -174,8 +174,7 @@ class DotAssembly:
         verb, size = _LOADS[panel.lanes, panel.bits].split(".")
         name = f"{verb}{'t' if lacks else ''}.{size} {vector}"
         if panel.gathered:
-            scaled = ", uxtw #1" if panel.bits == 16 else ""
-            self._code.apart(name, "x", place, self._offsets + scaled)
+            self._code.apart(name, "x", place, self._offsets, panel.bits)
         else:
             self._code.access(name, "x", place, REACH[panel.bits])
 

@@ -53,11 +53,13 @@ class Instructions:
         else:
             self._last(f"{name}, [%[{pointer}]]", pointer, reach)
 
-    def apart(self, name: str, pointer: str, place: int, offsets: str) -> None:
-        """The same for numbers that are at ``offsets`` from a place."""
+    def apart(self, name: str, pointer: str, place: int, offsets: str, bits: int) -> None:
+        """The same for numbers that are apart: a vector has their ``offsets`` from a place, counted
+        in numbers of 8 or 16 ``bits``."""
         self.go(pointer, place)
         self._predicate(name)
-        self.lines.append(f"{name}, [%[{pointer}], {offsets}]")
+        scaled = ", uxtw #1" if bits == 16 else ""
+        self.lines.append(f"{name}, [%[{pointer}], {offsets}{scaled}]")
 
     def away(self, pointer: str, place: int) -> int:
         """How far a place is from where a pointer is."""
@@ -110,8 +112,8 @@ class Instructions:
         body: Callable[[Places], None],
         counter: str = "lr",
     ) -> None:
-        """``body``, ``times`` around a loop from places that are a ``step`` apart; it is the body's
-        own business what else it changes, but for the ``counter``."""
+        """``body``, ``times`` around a loop from places that are a ``step`` apart. The ``counter``
+        waits in a word in memory where the body has another use for its register."""
         for pointer, place in at.items():
             self.go(pointer, place)
         self._open.clear()

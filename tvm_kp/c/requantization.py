@@ -124,7 +124,7 @@ class Requantization:
         for k in range(panel.scalars):
             for row in sorted({four.row for four in fours}):
                 place = begin + row * panel.lanes + k
-                code.apart(f"vldrb.s32 {_WEIGHTS}", "w", place, _ROWS)
+                code.apart(f"vldrb.s32 {_WEIGHTS}", "w", place, _ROWS, bits=8)
                 for four in (one for one in fours if one.row == row):
                     number = four.column * panel.x_column + panel.dots * panel.lanes + k
                     code.access(load, "x", at["x"] + number * panel.bits // 8, _ONE)
@@ -155,5 +155,4 @@ class Requantization:
             offsets = _PLACES[1]
             if panel.height == 2:
                 offsets, place = _PLACES[four.column // 2], out
-            scaled = ", uxtw #1" if panel.out_bits == 16 else ""
-            code.apart(f"{verb} {four.vector}", "out", place, offsets + scaled)
+            code.apart(f"{verb} {four.vector}", "out", place, offsets, panel.out_bits)
